@@ -1,110 +1,245 @@
 // Package buffer is pooled, counted memory (Chunk) and the rope made of it (Buffer).
+//
+// Payload is written once and then referenced: a sender's bytes lie in chunks that its send queue, the packets under way and the peer's
+// receive queue on an in-memory link all refer to. So bytes that have been published (queued, sent or shared) never change. Room in a
+// chunk belongs to at most one rope, which is the only one to extend its piece; whoever must change published bytes asks for Writable,
+// which copies what others can see.
 package buffer
 
-import "io"
+import "github.com/weirnet/weir/checksum"
 
-// Pool gives out chunks in a few size classes (256 B, 2 KiB, 16 KiB, 64 KiB + headroom). Bounded sharded free lists with a sync.Pool
-// behind them; one per stack; safe for concurrent use. A nil *Pool is ready: it allocates from the heap, and lets the garbage
-// collector have what is released.
-type Pool struct{}
-
-// Options of a Pool. Check is for tests: memory is poisoned on release, shared bytes are summed and compared (a changed published
-// byte panics), Release twice or use after release panics, and Leaked reports what is still out.
-type Options struct{ Check bool }
-
-func NewPool(o Options) *Pool { panic("stub") }
-
-// Get returns a chunk of capacity at least n with one reference.
-func (p *Pool) Get(n int) *Chunk { panic("stub") }
-
-// Outstanding returns how many chunks are out, and their capacity in bytes. (exact under Check; may be approximate otherwise)
-func (p *Pool) Outstanding() (chunks int, bytes int64) { panic("stub") }
-
-// Chunk is one block of counted memory.
-type Chunk struct{ data []byte }
-
-// Wrap makes a chunk of memory that the caller gives up.
-func Wrap(b []byte) *Chunk { panic("stub") }
-
-func (c *Chunk) Data() []byte { return c.data } // all of its capacity
-func (c *Chunk) Cap() int     { return len(c.data) }
-func (c *Chunk) Retain()      { panic("stub") }
-func (c *Chunk) Release()     { panic("stub") }
-
-// Piece is a range of one chunk, a reference held.
-type piece struct {
-	chunk      *Chunk
-	begin, end uint32 // flags for "this rope may extend at the back / front" live in spare bits or a field
-}
-
-// Buffer is a rope of pieces. The zero Buffer is empty and ready. It must not be copied once used, is not safe for concurrent use,
-// holds a reference to each piece's chunk, and owes a Release. Adjacent ranges of one chunk join into one piece. A Buffer that has
-// become empty keeps no chunk and no grown slice... (see RetainEmpty: grown piece slices may be kept while in use, dropped by Release)
+// Buffer is a rope of pieces, ranges of chunks. The zero Buffer is empty and ready, and takes its memory from the heap (see SetPool).
+// It must not be copied once used and is not safe for concurrent use; the chunks may be shared between ropes of different goroutines.
+// It holds a reference to each piece's chunk, and owes a Release. Adjacent ranges of one chunk join into one piece.
+//
+// Offsets and counts are in bytes. Operations touch only the pieces that they concern, and those between them and the nearer end.
+// Slices that a Buffer gives out are borrowed: valid until its next change.
 type Buffer struct {
-	pool   *Pool
-	pieces []piece
-	head   int
-	size   int
-	inline [2]piece
+	pool       *Pool
+	grown      []piece // the pieces' array, len == cap, once inline has become too small
+	head, tail uint32  // the pieces are slots()[head:tail]
+	size       int
+	foot       int
+	inline     [2]piece
 }
 
-// SetPool says where new chunks come from.
+// SetPool says where new chunks come from. Chunks that b has keep the pool that they came from.
 func (b *Buffer) SetPool(p *Pool) { b.pool = p }
 
-func (b *Buffer) Size() int                                   { return b.size }
-func (b *Buffer) TrimFront(n int)                             { panic("stub") } // n > Size: empties
-func (b *Buffer) Remove(off, n int) bool                      { panic("stub") }
-func (b *Buffer) ReadAt(p []byte, off int64) (int, error)     { panic("stub") }
-func (b *Buffer) Truncate(n int)                              { panic("stub") }
-func (b *Buffer) Grow(n int, zero bool)                       { panic("stub") }
-func (b *Buffer) Prepend(p []byte)                            { panic("stub") }
-func (b *Buffer) Append(p []byte)                             { panic("stub") }
-func (b *Buffer) AppendOwned(p []byte)                        { panic("stub") }
-func (b *Buffer) PullUp(off, n int) ([]byte, bool)            { panic("stub") }
-func (b *Buffer) Flatten() []byte                             { panic("stub") }
-func (b *Buffer) Clone() *Buffer                              { panic("stub") }
-func (b *Buffer) Apply(fn func([]byte))                       { panic("stub") }
-func (b *Buffer) SubApply(off, n int, fn func([]byte))        { panic("stub") }
-func (b *Buffer) Merge(o *Buffer)                             { panic("stub") }
-func (b *Buffer) WriteFromReader(r io.Reader, n int64) (int64, error) { panic("stub") }
-func (b *Buffer) ReadToWriter(w io.Writer, n int64) (int64, error)    { panic("stub") }
-func (b *Buffer) ReadFrom(r io.Reader) (int64, error)         { panic("stub") }
-func (b *Buffer) WriteTo(w io.Writer) (int64, error)          { panic("stub") }
+// Size returns the number of bytes.
+func (b *Buffer) Size() int { return b.size }
 
-// Vec appends the pieces to v (borrowed: valid until the next change of b).
-func (b *Buffer) Vec(v Vec) Vec { panic("stub") }
+// Footprint returns the capacity, in bytes, of the chunks that b refers to: what a queue charges for it. Consecutive pieces of one chunk
+// count once. It is O(1).
+func (b *Buffer) Footprint() int { return b.foot }
 
-// Release drops every reference. b is empty and ready again.
-func (b *Buffer) Release() { panic("stub") }
+// Release drops every reference and all memory of b's own, room kept by Publish too. b is empty and ready again, its pool the same.
+func (b *Buffer) Release() {
+	b.Clear()
+	b.grown = nil
+}
 
-// AppendChunk appends c.Data()[off:off+n] and takes over one reference of the caller's. Room behind the range becomes b's to extend
-// only if owned is true (the caller says that nobody else may fill it).
-func (b *Buffer) AppendChunk(c *Chunk, off, n int, owned bool) { panic("stub") }
+// maxKept is how many slots for pieces Clear keeps.
+const maxKept = 64
 
-// ShareTo appends references to the range [off, off+n) to dst, copying nothing; false (and nothing done) if out of range.
-func (b *Buffer) ShareTo(dst *Buffer, off, n int) bool { panic("stub") }
+// Clear is Release for a Buffer about to be used again: it keeps a small array for pieces, if b has one.
+func (b *Buffer) Clear() {
+	s := b.pieces()
+	for i := range s {
+		s[i].chunk.Release()
+		s[i] = piece{}
+	}
+	b.head, b.tail, b.size, b.foot = 0, 0, 0, 0
+	if len(b.grown) > maxKept {
+		b.grown = nil
+	}
+}
 
-// MoveTo detaches the first n bytes (all, if fewer) to the end of dst, copying nothing, and returns how many.
-func (b *Buffer) MoveTo(dst *Buffer, n int) int { panic("stub") }
+// TrimFront drops n bytes from the front; all, if there are fewer; none if n is not positive. Once it has dropped the last byte b holds
+// no chunk.
+func (b *Buffer) TrimFront(n int) {
+	if n >= b.size {
+		if n > 0 && b.size > 0 {
+			for b.head != b.tail {
+				b.popFront()
+			}
+		}
+		return
+	}
+	for n > 0 {
+		p := &b.slots()[b.head]
+		l := p.len()
+		if n < l {
+			p.trimFront(n)
+			b.size -= n
+			return
+		}
+		b.popFront()
+		n -= l
+	}
+}
 
-// Publish moves all bytes to the end of dst, but the room behind the last byte stays b's to fill: the next Append to b goes into the
-// same chunk, and the next Publish joins it to the piece in dst. It is how a writer fills a chunk of which earlier parts are already
-// queued or sent.
-func (b *Buffer) Publish(dst *Buffer) { panic("stub") }
+// Truncate shortens b to its first n bytes. It does nothing if there are no more than that, or n is negative.
+func (b *Buffer) Truncate(n int) {
+	if n < 0 {
+		return
+	}
+	for b.size > n {
+		p := b.last()
+		if drop := b.size - n; drop < p.len() {
+			p.trimBack(drop)
+			b.size -= drop
+			return
+		}
+		b.popBack()
+	}
+}
 
-// Queue moves src to the end of b as a socket queue wants it: a piece that fills less than a quarter of its chunk is copied (into the
-// room of b's last piece if b may extend it, else into a right-sized chunk), others are moved.
-func (b *Buffer) Queue(src *Buffer) { panic("stub") }
+// Remove cuts the range [off, off+n) out. It returns false, and does nothing, if that is not inside b.
+func (b *Buffer) Remove(off, n int) bool {
+	switch {
+	case !within(off, n, b.size):
+		return false
+	case n == 0:
+	case off == 0:
+		b.TrimFront(n)
+	case off+n == b.size:
+		b.Truncate(off)
+	default:
+		b.replace(off, n)
+	}
+	return true
+}
 
-// Footprint returns the capacity, in bytes, of the chunks that b holds: what a queue charges. O(1) if it can be, else O(pieces).
-func (b *Buffer) Footprint() int { panic("stub") }
+// replace puts the pieces with, references and all, in the place of the range [off, off+n), which is not empty and inside b.
+func (b *Buffer) replace(off, n int, with ...piece) {
+	i, from := b.find(off)
+	j, to := b.find(off + n - 1)
+	to++
+	s := b.pieces()
+	head, tail := s[i].sub(0, from), s[j].sub(to, s[j].len())
+	// One more reference for each end that stays, then none for what was there.
+	var all [4]piece
+	new := all[:0]
+	if head.len() > 0 {
+		head.chunk.Retain()
+		new = append(new, head)
+	}
+	new = append(new, with...)
+	if tail.len() > 0 {
+		tail.chunk.Retain()
+		new = append(new, tail)
+	}
+	for k := i; k <= j; k++ {
+		s[k].chunk.Release()
+	}
+	b.splice(i, j+1, new...)
+}
 
-// Writable makes [off, off+n) safe to change in place, copying the chunks there that others share; false if out of range.
-// WritableSlice-like access is then by PullUp/SubApply.
-func (b *Buffer) Writable(off, n int) bool { panic("stub") }
+// PullUp makes the range [off, off+n) contiguous and returns it, borrowed and not to be changed; false, and nothing done, if it is not
+// inside b. It is free when the range lies in one piece; else the range is copied into a chunk of its own, and only it.
+func (b *Buffer) PullUp(off, n int) ([]byte, bool) {
+	if !within(off, n, b.size) {
+		return nil, false
+	}
+	if n == 0 {
+		return []byte{}, true
+	}
+	i, in := b.find(off)
+	if p := &b.pieces()[i]; in+n <= p.len() {
+		at := p.begin() + in
+		return p.chunk.data[at : at+n : at+n], true
+	}
+	b.replace(off, n, b.copyOut(off, n))
+	i, in = b.find(off)
+	return b.pieces()[i].bytes()[in : in+n : in+n], true
+}
 
-// Sum returns checksum.Sum over [off, off+n), at any split.
-func (b *Buffer) Sum(off, n int, initial uint16) uint16 { panic("stub") }
+// copyOut returns a piece of a new chunk with the bytes of the range [off, off+n).
+func (b *Buffer) copyOut(off, n int) piece {
+	c := b.pool.Get(n)
+	b.copyAt(c.data[:n], off)
+	return piece{c, frontOwned, uint32(n) | backOwned}
+}
 
-// Vec is a borrowed scatter list.
-type Vec [][]byte
+// Flatten returns all bytes as one slice, borrowed and not to be changed. It is PullUp of everything: free when they lie in one piece.
+func (b *Buffer) Flatten() []byte {
+	all, _ := b.PullUp(0, b.size)
+	return all
+}
+
+// Writable makes the range [off, off+n) safe to change in place, copying the parts of it that others can see; false, and nothing done,
+// if it is not inside b. The bytes are then had by PullUp or SubApply (a range that lay in one piece still does), and may be changed
+// until they are shared again.
+func (b *Buffer) Writable(off, n int) bool {
+	if !within(off, n, b.size) {
+		return false
+	}
+	for n > 0 {
+		i, in := b.find(off)
+		p := &b.pieces()[i]
+		part := min(n, p.len()-in)
+		if !p.claim() {
+			b.replace(off, part, b.copyOut(off, part))
+		}
+		off += part
+		n -= part
+	}
+	return true
+}
+
+// Apply calls fn with each piece's bytes in order, borrowed.
+func (b *Buffer) Apply(fn func([]byte)) {
+	for i, s := 0, b.pieces(); i < len(s); i++ {
+		if s[i].len() > 0 {
+			fn(s[i].bytes())
+		}
+	}
+}
+
+// SubApply is Apply for the range [off, off+n). It returns false, and calls nothing, if that is not inside b.
+func (b *Buffer) SubApply(off, n int, fn func([]byte)) bool {
+	if !within(off, n, b.size) {
+		return false
+	}
+	if n == 0 {
+		return true
+	}
+	i, in := b.find(off)
+	for s := b.pieces(); n > 0; i++ {
+		part := s[i].bytes()[in:]
+		part = part[:min(n, len(part)):min(n, len(part))]
+		fn(part)
+		n -= len(part)
+		in = 0
+	}
+	return true
+}
+
+// Sum returns checksum.Sum over the range [off, off+n), at any split into pieces. What of the range is not inside b counts for nothing.
+func (b *Buffer) Sum(off, n int, initial uint16) uint16 {
+	if off < 0 || off >= b.size || n <= 0 {
+		return initial
+	}
+	n = min(n, b.size-off)
+	i, in := b.find(off)
+	s := b.pieces()
+	for done := 0; done < n; i++ {
+		part := s[i].bytes()[in:]
+		part = part[:min(n-done, len(part))]
+		initial = checksum.Combine(initial, done, checksum.Sum(part, 0))
+		done += len(part)
+		in = 0
+	}
+	return initial
+}
+
+// Vec appends the pieces to v, borrowed: valid until the next change of b.
+func (b *Buffer) Vec(v Vec) Vec {
+	for i, s := 0, b.pieces(); i < len(s); i++ {
+		if s[i].len() > 0 {
+			v = append(v, s[i].bytes())
+		}
+	}
+	return v
+}

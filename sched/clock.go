@@ -1,16 +1,32 @@
-// Package sched is weir's time: a monotonic [Time], the [Clock] that gives it, and a hierarchical timer [Wheel].
+// Package sched is weir's time: a monotonic [Time], the [Clock] that gives it, and a hierarchical timer wheel ([Wheel] as plain data,
+// [Timers] driven by a clock).
 package sched
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Time is an instant in nanoseconds on the monotonic scale of one Clock. Times of different clocks do not compare.
 type Time int64
 
 // Never is later than every instant: the deadline of something that waits for no time.
-const Never Time = 1<<63 - 1
+const Never Time = math.MaxInt64
 
-// Add returns t+d. It saturates at Never, and Never plus anything is Never.
-func (t Time) Add(d time.Duration) Time { panic("stub") }
+// Add returns t+d. It saturates at Never (and, for a negative d, at the least Time), and Never plus anything is Never.
+func (t Time) Add(d time.Duration) Time {
+	if t == Never {
+		return Never
+	}
+	sum := t + Time(d)
+	switch {
+	case d > 0 && sum < t:
+		return Never
+	case d < 0 && sum > t:
+		return math.MinInt64
+	}
+	return sum
+}
 
 // Sub returns t-u.
 func (t Time) Sub(u Time) time.Duration { return time.Duration(t - u) }
@@ -28,34 +44,9 @@ type Clock interface {
 
 // A Timer calls its function once per Reset.
 type Timer interface {
-	// Reset makes the timer expire at the given instant (at once, if that has passed), in place of any earlier setting.
+	// Reset makes the timer expire at the given instant (at once, if that has passed), in place of any earlier setting. It never
+	// calls the function early. Reset to Never is Stop.
 	Reset(at Time)
 	// Stop makes the timer not expire. A call of fn that has begun goes on.
 	Stop()
 }
-
-// Real returns the clock of this machine. Inside a testing/synctest bubble it follows the bubble's time.
-func Real() Clock { panic("stub") }
-
-// Virtual is a clock that stands still until it is told to move. All its timers run in the goroutine that moves it, in the
-// order of their instants (and of their Reset, where instants are equal).
-type Virtual struct{ now Time }
-
-// NewVirtual returns a virtual clock whose instant 0 is the given wall time.
-func NewVirtual(start time.Time) *Virtual { panic("stub") }
-
-func (v *Virtual) Now() Time                { panic("stub") }
-func (v *Virtual) Wall(t Time) time.Time    { panic("stub") }
-func (v *Virtual) NewTimer(fn func()) Timer { panic("stub") }
-
-// Next returns when the earliest timer expires, or Never.
-func (v *Virtual) Next() Time { panic("stub") }
-
-// Step moves to the earliest timer and runs it; false if there is none.
-func (v *Virtual) Step() bool { panic("stub") }
-
-// RunUntil runs every timer up to and including t, then sets the clock to t.
-func (v *Virtual) RunUntil(t Time) { panic("stub") }
-
-// Advance is RunUntil(Now()+d).
-func (v *Virtual) Advance(d time.Duration) { panic("stub") }

@@ -1,0 +1,190 @@
+package buffer
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+)
+
+// poison is what released memory is filled with under Options.Check, and fresh what memory is filled with when it is given out.
+const (
+	poison = 0xdb
+	fresh  = 0xa5
+)
+
+// quarantined is how many released chunks a checking pool keeps, to see whether somebody still writes to them.
+const quarantined = 64
+
+// poolCheck is the part of a Pool that Options.Check adds.
+type poolCheck struct {
+	mu         sync.Mutex
+	out        map[*Chunk]struct{}
+	quarantine [quarantined]*Chunk
+	next       int
+}
+
+func newPoolCheck() *poolCheck { return &poolCheck{out: map[*Chunk]struct{}{}} }
+
+// chunkCheck is the part of a Chunk that Options.Check adds: who took it, and what its published bytes were when they were published.
+type chunkCheck struct {
+	taken     [8]uintptr // callers of Get
+	mu        sync.Mutex
+	memory    []byte // the chunk's memory, which the chunk itself forgets on release
+	shadow    []byte // copy of the published bytes, each at its place
+	published []Range
+}
+
+func (p *poolCheck) taken(c *Chunk) {
+	c.check = &chunkCheck{memory: c.data}
+	runtime.Callers(3, c.check.taken[:])
+	if c.class != notPooled {
+		fill(c.data, fresh)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out[c] = struct{}{}
+}
+
+// returned poisons the memory of c, takes it away from c, so that use panics, and keeps it to see whether it is written to.
+func (p *poolCheck) returned(c *Chunk) {
+	fill(c.check.memory, poison)
+	c.data = nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.out, c)
+	if old := p.quarantine[p.next]; old != nil {
+		old.check.mustBePoison()
+	}
+	p.quarantine[p.next] = c
+	p.next = (p.next + 1) % quarantined
+}
+
+func (k *chunkCheck) mustBePoison() {
+	for i, b := range k.memory {
+		if b != poison {
+			panic(fmt.Sprintf("buffer: byte %d of a chunk was written after its release; the chunk was taken by\n%s", i, k.caller()))
+		}
+	}
+}
+
+// beforeRelease verifies all published bytes, and that there is a reference to release.
+func (k *chunkCheck) beforeRelease(c *Chunk) {
+	if c.refs.Load() <= 0 {
+		panic("buffer: Release of a chunk that was released before; it was taken by\n" + k.caller())
+	}
+	k.verify()
+}
+
+// publish notes what the bytes in [begin, end) are: from now on they may not change.
+func (k *chunkCheck) publish(begin, end int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.shadow == nil {
+		k.shadow = make([]byte, len(k.memory))
+	}
+	at := Range{begin, end}
+	for _, r := range k.published {
+		if s := r.Intersect(at); s.Len() > 0 {
+			k.compare(s)
+		}
+	}
+	copy(k.shadow[begin:end], k.memory[begin:end])
+	k.add(at)
+}
+
+// add joins a range to the published ones.
+func (k *chunkCheck) add(at Range) {
+	rest := k.published[:0]
+	for _, r := range k.published {
+		if r.End < at.Begin || at.End < r.Begin {
+			rest = append(rest, r)
+			continue
+		}
+		at = Range{min(r.Begin, at.Begin), max(r.End, at.End)}
+	}
+	k.published = append(rest, at)
+}
+
+// unpublish forgets what was published: nobody but one rope can see the chunk now.
+func (k *chunkCheck) unpublish() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range k.published {
+		k.compare(r)
+	}
+	k.published = k.published[:0]
+}
+
+func (k *chunkCheck) verify() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range k.published {
+		k.compare(r)
+	}
+}
+
+func (k *chunkCheck) compare(r Range) {
+	was, is := k.shadow[r.Begin:r.End], k.memory[r.Begin:r.End]
+	if bytes.Equal(was, is) {
+		return
+	}
+	i := 0
+	for was[i] == is[i] {
+		i++
+	}
+	panic(fmt.Sprintf("buffer: published byte %d of a chunk changed from %#02x to %#02x; the chunk was taken by\n%s",
+		r.Begin+i, was[i], is[i], k.caller()))
+}
+
+// caller describes who took the chunk.
+func (k *chunkCheck) caller() string {
+	var s strings.Builder
+	frames := runtime.CallersFrames(k.taken[:])
+	for {
+		f, more := frames.Next()
+		if f.Function != "" {
+			fmt.Fprintf(&s, "\t%s (%s:%d)\n", f.Function, f.File, f.Line)
+		}
+		if !more {
+			return s.String()
+		}
+	}
+}
+
+// Leaked returns an error if chunks are out: how many, their capacity and, in a checking pool, where some of them were taken. A
+// checking pool also makes sure that nobody has written to memory released last, and panics if so. Call it when all who used the pool
+// have ended.
+func (p *Pool) Leaked() error {
+	chunks, capacity := p.Outstanding()
+	if p.Checking() {
+		p.check.mu.Lock()
+		defer p.check.mu.Unlock()
+		for _, c := range p.check.quarantine {
+			if c != nil {
+				c.check.mustBePoison()
+			}
+		}
+	}
+	if chunks == 0 {
+		return nil
+	}
+	var where strings.Builder
+	if p.Checking() {
+		shown := 0
+		for c := range p.check.out {
+			if shown++; shown > 3 {
+				break
+			}
+			fmt.Fprintf(&where, "; one of %d bytes was taken by\n%s", len(c.data), c.check.caller())
+		}
+	}
+	return fmt.Errorf("buffer: %d chunks of %d bytes in all were not released%s", chunks, capacity, where.String())
+}
+
+func fill(b []byte, with byte) {
+	for i := range b {
+		b[i] = with
+	}
+}

@@ -1,0 +1,52 @@
+// Command weir puts programs onto a TCP/IP stack of their own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// exitError ends the command with a code, and a message if there is one.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// run executes the command line and returns the exit code: 2 for wrong usage, else what the command says.
+func run(args []string) int {
+	root := &cobra.Command{
+		Use:           "weir",
+		Short:         "A TCP/IP stack in a process, and programs put onto it",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.AddCommand(demoCommand())
+	root.SetArgs(args)
+	err := root.ExecuteContext(context.Background())
+	if err == nil {
+		return 0
+	}
+	var exit *exitError
+	if !errors.As(err, &exit) {
+		exit = &exitError{2, err}
+	}
+	if exit.err != nil {
+		fmt.Fprintf(os.Stderr, "weir: %v\n", exit.err)
+	}
+	return exit.code
+}

@@ -1,0 +1,164 @@
+package stack
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/weirnet/weir/wire"
+)
+
+// Family says which addresses a wildcard socket takes.
+type Family uint8
+
+const (
+	Dual Family = iota // both
+	IPv4
+	IPv6
+)
+
+// bind is a socket that takes what no flow takes: a listener or an unconnected UDP socket.
+type bind struct {
+	proto       wire.Protocol
+	addr        netip.AddrPort // invalid or unspecified Addr: wildcard
+	family      Family
+	iface       int  // 0: any
+	transparent bool // a wildcard takes addresses that are ours only by AnyDestination, too
+	owner       flowOwner
+}
+
+func (b *bind) wildcard() bool { return !b.addr.Addr().IsValid() || b.addr.Addr().IsUnspecified() }
+
+// takes reports whether a packet to dst, come in by iface, is for b, and how exactly the binding fits (more is better).
+func (b *bind) takes(dst netip.Addr, iface int, foreign bool) (score int, ok bool) {
+	switch {
+	case b.iface != 0 && b.iface != iface:
+		return 0, false
+	case !b.wildcard():
+		if b.addr.Addr() != dst {
+			return 0, false
+		}
+		score = 4
+	case foreign && !b.transparent:
+		return 0, false
+	case b.family == IPv4 && !dst.Is4(), b.family == IPv6 && !dst.Is6():
+		return 0, false
+	case b.family != Dual:
+		score = 1
+	}
+	if b.iface != 0 {
+		score += 2
+	}
+	return score, true
+}
+
+// conflicts reports whether two bindings of one protocol and port would take the same packets with equal right.
+func (b *bind) conflicts(o *bind) bool {
+	if b.iface != 0 && o.iface != 0 && b.iface != o.iface {
+		return false
+	}
+	if b.wildcard() || o.wildcard() {
+		// A wildcard beside a specific address is a conflict, as with a kernel's sockets that have not asked for SO_REUSEADDR.
+		return b.families()&o.families() != 0
+	}
+	return b.addr.Addr() == o.addr.Addr()
+}
+
+// families is the set of families whose packets b can take: 1 for IPv4, 2 for IPv6.
+func (b *bind) families() int {
+	switch {
+	case b.wildcard() && b.family == Dual:
+		return 3
+	case b.wildcard() && b.family == IPv4, !b.wildcard() && b.addr.Addr().Is4():
+		return 1
+	}
+	return 2
+}
+
+type bindKey struct {
+	proto wire.Protocol
+	port  uint16
+}
+
+func (k bindKey) compare(o bindKey) int {
+	return cmp.Or(cmp.Compare(k.proto, o.proto), cmp.Compare(k.port, o.port))
+}
+
+// bindTable holds the bindings of every port.
+type bindTable struct {
+	mu sync.RWMutex
+	m  map[bindKey][]*bind
+}
+
+// insert adds b; EADDRINUSE if another socket has the same claim.
+func (t *bindTable) insert(b *bind) error {
+	k := bindKey{b.proto, b.addr.Port()}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, o := range t.m[k] {
+		if b.conflicts(o) {
+			return syscall.EADDRINUSE
+		}
+	}
+	if t.m == nil {
+		t.m = make(map[bindKey][]*bind)
+	}
+	t.m[k] = append(t.m[k], b)
+	return nil
+}
+
+func (t *bindTable) remove(b *bind) {
+	k := bindKey{b.proto, b.addr.Port()}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// Readers hold no slice past their lock, so that the slice may change in place.
+	for i, o := range t.m[k] {
+		if o == b {
+			t.m[k] = append(t.m[k][:i], t.m[k][i+1:]...)
+			break
+		}
+	}
+	if len(t.m[k]) == 0 {
+		delete(t.m, k)
+	}
+}
+
+// find returns the owner of the binding that fits best, nil if none does.
+func (t *bindTable) find(proto wire.Protocol, dst netip.AddrPort, iface int, foreign bool) flowOwner {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var best *bind
+	bestScore := -1
+	for _, b := range t.m[bindKey{proto, dst.Port()}] {
+		if score, ok := b.takes(dst.Addr(), iface, foreign); ok && score > bestScore {
+			best, bestScore = b, score
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	return best.owner
+}
+
+// used reports whether any socket is bound to the port.
+func (t *bindTable) used(proto wire.Protocol, port uint16) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.m[bindKey{proto, port}]) > 0
+}
+
+// each calls fn for every binding, ordered by protocol and port, with no lock held.
+func (t *bindTable) each(fn func(*bind)) {
+	t.mu.RLock()
+	var all []*bind
+	for _, k := range slices.SortedFunc(maps.Keys(t.m), bindKey.compare) {
+		all = append(all, t.m[k]...)
+	}
+	t.mu.RUnlock()
+	for _, b := range all {
+		fn(b)
+	}
+}

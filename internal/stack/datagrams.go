@@ -1,0 +1,93 @@
+package stack
+
+import (
+	"net/netip"
+
+	"github.com/weirnet/weir/buffer"
+	"github.com/weirnet/weir/packet"
+)
+
+// recordSize is what a queued datagram is charged beside its chunks.
+const recordSize = 128
+
+// datagram is one that waits to be read.
+type datagram struct {
+	src netip.AddrPort
+	buf buffer.Buffer
+}
+
+// datagrams is a receive queue, charged at chunk capacity. Its ring grows and is kept until drop.
+type datagrams struct {
+	stack   *Stack
+	ring    []datagram
+	head, n int
+	charged int
+}
+
+// add moves p's data into the queue; false, and nothing done, if the limit or the stack's memory budget does not allow it.
+func (d *datagrams) add(p *packet.Packet, src netip.AddrPort, limit int) bool {
+	data := p.Data()
+	least := min(data.Footprint(), 4*data.Size()) + recordSize // after the copy of what fills less than a quarter of its chunk
+	if d.charged+least > limit || d.stack.pressed() && d.charged > 0 {
+		return false
+	}
+	if d.n == len(d.ring) {
+		d.grow()
+	}
+	g := &d.ring[(d.head+d.n)&(len(d.ring)-1)]
+	g.src = src
+	g.buf.SetPool(d.stack.cfg.Packets.Buffers())
+	g.buf.Queue(data)
+	d.n++
+	d.charge(g.buf.Footprint() + recordSize)
+	return true
+}
+
+func (d *datagrams) charge(n int) {
+	d.charged += n
+	d.stack.charge(n)
+}
+
+func (d *datagrams) grow() {
+	grown := make([]datagram, max(4, 2*len(d.ring)))
+	for i := range d.n {
+		from := &d.ring[(d.head+i)&(len(d.ring)-1)]
+		grown[i].src = from.src
+		grown[i].buf.SetPool(d.stack.cfg.Packets.Buffers())
+		grown[i].buf.Merge(&from.buf)
+	}
+	d.ring, d.head = grown, 0
+}
+
+// read copies the first datagram out and takes it off; there is one.
+func (d *datagrams) read(p []byte) (n int, src netip.AddrPort, truncated bool) {
+	g := d.first()
+	n, src, truncated = min(len(p), g.buf.Size()), g.src, g.buf.Size() > len(p)
+	_, _ = g.buf.ReadAt(p[:n], 0)
+	d.pop()
+	return n, src, truncated
+}
+
+func (d *datagrams) first() *datagram { return &d.ring[d.head] }
+
+// pop drops the first datagram.
+func (d *datagrams) pop() {
+	g := d.first()
+	d.charge(-g.buf.Footprint() - recordSize)
+	g.buf.Release()
+	d.head = (d.head + 1) & (len(d.ring) - 1)
+	d.n--
+}
+
+// moveTo hands all datagrams over.
+func (d *datagrams) moveTo(to *datagrams) {
+	*to, *d = *d, datagrams{stack: d.stack}
+}
+
+// drop empties the queue and gives its memory back.
+func (d *datagrams) drop() {
+	for d.n > 0 {
+		d.pop()
+	}
+	d.ring, d.head = nil, 0
+}

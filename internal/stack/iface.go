@@ -1,0 +1,379 @@
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/weirnet/weir/internal/ip"
+	"github.com/weirnet/weir/internal/offload"
+	"github.com/weirnet/weir/link"
+	"github.com/weirnet/weir/packet"
+)
+
+// InterfaceConfig says what an interface is.
+type InterfaceConfig struct {
+	Name                               string // empty: "eth" and a number
+	Device                             link.Device
+	Addrs                              []netip.Prefix
+	Gateway4, Gateway6                 netip.Addr
+	AnyDestination, Isolated, Loopback bool
+	Down                               bool
+}
+
+// Interface is one interface of a stack.
+type Interface struct {
+	stack  *Stack
+	index  int
+	dev    link.Device
+	info   atomic.Pointer[link.Info]
+	queues []*txQueue
+	stats  ifaceCounters
+
+	joiner   offload.Joiner
+	joinBusy atomic.Bool // joiner serves one batch at a time; a batch that comes meanwhile goes up as it is
+
+	cfg    InterfaceConfig // under stack.mu
+	closed bool            // under stack.mu
+	once   sync.Once
+}
+
+// ifaceCounters count packets as the device sees them (a super-segment is one).
+type ifaceCounters struct {
+	rxPackets, rxBytes, txPackets, txBytes, txDropped atomic.Uint64
+}
+
+// InterfaceInfo describes an interface and what crossed it.
+type InterfaceInfo struct {
+	Name                                              string
+	Index, MTU                                        int
+	Up                                                bool
+	Addrs                                             []netip.Prefix
+	Gateway4, Gateway6                                netip.Addr
+	AnyDestination, Isolated, Loopback                bool
+	Offloads                                          link.Offload
+	RxPackets, RxBytes, TxPackets, TxBytes, TxDropped uint64 // as the device sees them: a super-segment is one packet
+}
+
+// AddInterface attaches a device.
+func (s *Stack) AddInterface(c InterfaceConfig) (*Interface, error) {
+	i, err := s.register(c)
+	if err != nil {
+		return nil, err
+	}
+	err = c.Device.Attach(link.Sink{
+		Deliver: i.deliver, Writable: i.writable, Changed: i.changed,
+		Packets: s.cfg.Packets, Clock: s.cfg.Clock,
+	})
+	if err != nil {
+		i.unregister()
+		return nil, fmt.Errorf("attach the device of interface %s: %w", i.cfg.Name, err)
+	}
+	return i, nil
+}
+
+// register enters a new interface into the configuration, before any packet of its can arrive.
+func (s *Stack) register(c InterfaceConfig) (*Interface, error) {
+	if c.Device == nil {
+		return nil, errors.New("add an interface: no Device given")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return nil, syscall.ENETDOWN
+	}
+	ifaces := slices.Clone(*s.ifaces.Load())
+	i := &Interface{stack: s, index: len(ifaces) + 1, dev: c.Device, cfg: c}
+	if c.Name == "" {
+		i.cfg.Name = fmt.Sprintf("eth%d", len(ifaces))
+	}
+	for _, o := range ifaces {
+		if o != nil && o.cfg.Name == i.cfg.Name {
+			return nil, fmt.Errorf("add interface %s: %w: an interface of this name is there", i.cfg.Name, syscall.EEXIST)
+		}
+	}
+	info := c.Device.Info()
+	i.info.Store(&info)
+	for n := range max(1, info.Queues) {
+		i.queues = append(i.queues, &txQueue{dev: c.Device, index: n, iface: i, stack: s})
+	}
+	ifaces = append(ifaces, i)
+	if err := s.publish(ifaces, s.routes); err != nil {
+		return nil, fmt.Errorf("add interface %s: %w", i.cfg.Name, err)
+	}
+	return i, nil
+}
+
+// publish makes a set of interfaces and routes the one that packets see; s.mu is held. On an error nothing changes.
+func (s *Stack) publish(ifaces []*Interface, routes []ip.Route) error {
+	var descs []ip.Interface
+	all := slices.Clone(routes)
+	for _, i := range ifaces {
+		if i == nil {
+			continue
+		}
+		info := i.info.Load()
+		descs = append(descs, ip.Interface{
+			Index: i.index, Name: i.cfg.Name, MTU: info.MTU, Up: !i.cfg.Down && !info.Down, Addrs: i.cfg.Addrs,
+			AnyDestination: i.cfg.AnyDestination, Isolated: i.cfg.Isolated, Loopback: i.cfg.Loopback,
+			TxChecksum: info.Offloads&link.TxChecksum != 0,
+		})
+		if g := i.cfg.Gateway4; g.IsValid() {
+			all = append(all, ip.Route{Prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Gateway: g, Iface: i.index})
+		}
+		if g := i.cfg.Gateway6; g.IsValid() {
+			all = append(all, ip.Route{Prefix: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Gateway: g, Iface: i.index})
+		}
+	}
+	table, err := ip.NewTable(descs, all)
+	if err != nil {
+		return err
+	}
+	s.routes = routes
+	s.ifaces.Store(&ifaces)
+	s.ip.SetTable(table)
+	return nil
+}
+
+// SetRoutes replaces the routes that were set explicitly (those of interfaces' prefixes and gateways stay).
+func (s *Stack) SetRoutes(routes []ip.Route) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.publish(*s.ifaces.Load(), slices.Clone(routes))
+}
+
+// change applies fn to the interface's configuration and publishes the result, or undoes it.
+func (i *Interface) change(fn func(*InterfaceConfig)) error {
+	s := i.stack
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i.closed {
+		return syscall.ENODEV
+	}
+	old := i.cfg
+	fn(&i.cfg)
+	if err := s.publish(*s.ifaces.Load(), s.routes); err != nil {
+		i.cfg = old
+		return err
+	}
+	return nil
+}
+
+// SetAddrs replaces the addresses of the interface.
+func (i *Interface) SetAddrs(addrs []netip.Prefix) error {
+	return i.change(func(c *InterfaceConfig) { c.Addrs = slices.Clone(addrs) })
+}
+
+// SetUp takes the interface up or down.
+func (i *Interface) SetUp(up bool) error { return i.change(func(c *InterfaceConfig) { c.Down = !up }) }
+
+// Index returns the interface's number, from 1.
+func (i *Interface) Index() int { return i.index }
+
+// Info returns what the interface is and what crossed it.
+func (i *Interface) Info() InterfaceInfo {
+	i.stack.mu.Lock()
+	c := i.cfg
+	i.stack.mu.Unlock()
+	info, st := i.info.Load(), &i.stats
+	return InterfaceInfo{
+		Name: c.Name, Index: i.index, MTU: info.MTU, Up: !c.Down && !info.Down, Addrs: slices.Clone(c.Addrs),
+		Gateway4: c.Gateway4, Gateway6: c.Gateway6, AnyDestination: c.AnyDestination, Isolated: c.Isolated, Loopback: c.Loopback,
+		Offloads:  info.Offloads,
+		RxPackets: st.rxPackets.Load(), RxBytes: st.rxBytes.Load(),
+		TxPackets: st.txPackets.Load(), TxBytes: st.txBytes.Load(), TxDropped: st.txDropped.Load(),
+	}
+}
+
+// Close detaches and closes the device. Sockets that used it find another way or time out.
+func (i *Interface) Close() error {
+	var err error
+	i.once.Do(func() {
+		i.unregister()
+		err = i.dev.Close()
+		for _, q := range i.queues {
+			q.shut()
+		}
+	})
+	return err
+}
+
+// unregister takes the interface out of the configuration. Removing cannot make a valid configuration invalid, but for explicit routes
+// by way of the interface: these go too.
+func (i *Interface) unregister() {
+	s := i.stack
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i.closed = true
+	ifaces := slices.Clone(*s.ifaces.Load())
+	ifaces[i.index-1] = nil
+	routes := slices.DeleteFunc(slices.Clone(s.routes), func(r ip.Route) bool { return r.Iface == i.index })
+	_ = s.publish(ifaces, routes)
+}
+
+// Interfaces returns the interfaces in the order of their numbers.
+func (s *Stack) Interfaces() []*Interface {
+	return slices.DeleteFunc(slices.Clone(*s.ifaces.Load()), func(i *Interface) bool { return i == nil })
+}
+
+// InterfaceByName returns an interface, nil if there is none of that name.
+func (s *Stack) InterfaceByName(name string) *Interface {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range *s.ifaces.Load() {
+		if i != nil && i.cfg.Name == name {
+			return i
+		}
+	}
+	return nil
+}
+
+// iface returns an interface by its number, nil if it is gone.
+func (s *Stack) iface(index int) *Interface {
+	if all := *s.ifaces.Load(); index >= 1 && index <= len(all) {
+		return all[index-1]
+	}
+	return nil
+}
+
+// queue returns the transmit queue for a flow's hash.
+func (i *Interface) queue(hash uint32) *txQueue {
+	if len(i.queues) == 1 {
+		return i.queues[0]
+	}
+	return i.queues[int(hash)%len(i.queues)]
+}
+
+// batch collects what the packets of one delivery make necessary: wake-ups first, then the flush.
+type batch struct {
+	wakes  [32]wake
+	nwakes int
+}
+
+type wake struct {
+	n     Notifier
+	ready Ready
+}
+
+// wake notes a wake-up for the end of the batch; no lock may be held when b is nil or full.
+func (b *batch) wake(n Notifier, r Ready) {
+	if n == nil || r == 0 {
+		return
+	}
+	if b == nil || b.nwakes == len(b.wakes) {
+		n.Notify(r)
+		return
+	}
+	b.wakes[b.nwakes] = wake{n, r}
+	b.nwakes++
+}
+
+// deliver is the way in: a batch of packets from the device.
+func (i *Interface) deliver(queue int, packets []*packet.Packet) {
+	if len(packets) == 0 {
+		return
+	}
+	s := i.stack
+	now := s.now()
+	depth := packets[0].Depth
+	i.count(packets)
+	if i.info.Load().Offloads&link.RxJoined == 0 && i.joinBusy.CompareAndSwap(false, true) {
+		packets = i.joiner.Join(packets)
+		i.joinBusy.Store(false)
+	}
+	b := s.batches.Get().(*batch)
+	for _, p := range packets {
+		p.Iface = int32(i.index)
+		s.ip.Input(now, p, b)
+	}
+	s.finish(b, depth)
+}
+
+func (i *Interface) count(packets []*packet.Packet) {
+	bytes := 0
+	for _, p := range packets {
+		bytes += p.Size()
+	}
+	i.stats.rxPackets.Add(uint64(len(packets)))
+	i.stats.rxBytes.Add(uint64(bytes))
+}
+
+// finish does what a batch has collected, and gives b back.
+func (s *Stack) finish(b *batch, depth uint8) {
+	for k := range b.wakes[:b.nwakes] {
+		w := &b.wakes[k]
+		w.n.Notify(w.ready)
+		w.n = nil
+	}
+	b.nwakes = 0
+	s.batches.Put(b)
+	s.flushQueues(depth)
+}
+
+// flushQueues flushes every queue that has something; there are few, and a look at an idle one costs a load.
+func (s *Stack) flushQueues(depth uint8) {
+	for _, i := range *s.ifaces.Load() {
+		if i == nil {
+			continue
+		}
+		for _, q := range i.queues {
+			if q.active.Load() {
+				q.flush(depth)
+			}
+		}
+	}
+}
+
+func (s *Stack) flushAll() { s.flushQueues(0) }
+
+// kickQueues has the helpers flush: for timers.
+func (s *Stack) kickQueues() {
+	for _, i := range *s.ifaces.Load() {
+		if i == nil {
+			continue
+		}
+		for _, q := range i.queues {
+			if q.active.Load() {
+				q.kick()
+			}
+		}
+	}
+}
+
+func (i *Interface) writable(queue int) {
+	if queue >= 0 && queue < len(i.queues) {
+		i.queues[queue].writable()
+	}
+}
+
+func (i *Interface) changed(info link.Info) {
+	i.info.Store(&info)
+	_ = i.change(func(*InterfaceConfig) {})
+}
+
+// transmit is where ip puts the packets that it makes or forwards.
+func (s *Stack) transmit(iface int, p *packet.Packet) {
+	i := s.iface(iface)
+	if i == nil {
+		p.Release()
+		return
+	}
+	p.Iface = int32(iface)
+	i.queue(p.Hash).offer(p)
+}
+
+// expiry is the tail of every timer call: the timer goroutine never flushes.
+func (s *Stack) expiry(b *batch) {
+	for k := range b.wakes[:b.nwakes] {
+		b.wakes[k].n.Notify(b.wakes[k].ready)
+		b.wakes[k].n = nil
+	}
+	b.nwakes = 0
+	s.batches.Put(b)
+	s.kickQueues()
+}
+

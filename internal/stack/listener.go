@@ -1,0 +1,136 @@
+package stack
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// Listener takes connections to a port.
+type Listener struct {
+	bind     bind
+	stack    *Stack
+	notifier Notifier
+	make     func() *TCP
+	opening  atomic.Int64 // handshakes in progress
+	closed   atomic.Bool
+
+	mu    sync.Mutex // the accept queue's
+	queue []*TCP
+	head  int
+}
+
+// ListenOptions say what a listener takes.
+type ListenOptions struct {
+	Family      Family // of a wildcard
+	Iface       int    // 0: any
+	Transparent bool   // a wildcard takes foreign addresses, too
+	// Make returns a new socket for an incoming connection, with its Notifier set.
+	Make func() *TCP
+	// Notifier is told ReadReady when a connection waits.
+	Notifier Notifier
+}
+
+// ListenTCP opens a listener. Errors: EADDRINUSE, EADDRNOTAVAIL (the address is not ours).
+func (s *Stack) ListenTCP(addr netip.AddrPort, o ListenOptions) (*Listener, error) {
+	l := &Listener{stack: s, notifier: o.Notifier, make: o.Make}
+	l.bind = bind{proto: protoTCP, addr: addr, family: o.Family, iface: o.Iface, transparent: o.Transparent, owner: l}
+	if err := s.checkLocal(&l.bind); err != nil {
+		return nil, err
+	}
+	if err := s.bindPort(&l.bind); err != nil {
+		return nil, err
+	}
+	if s.closed.Load() { // Close may have missed us
+		l.Close()
+		return nil, net.ErrClosed
+	}
+	return l, nil
+}
+
+// checkLocal sees that a specific address is ours.
+func (s *Stack) checkLocal(b *bind) error {
+	if s.closed.Load() {
+		return net.ErrClosed
+	}
+	if !b.wildcard() && !b.transparent && !s.ip.Table().IsLocal(b.addr.Addr(), b.iface) {
+		return syscall.EADDRNOTAVAIL
+	}
+	return nil
+}
+
+// Addr returns the address listened on, its port chosen.
+func (l *Listener) Addr() netip.AddrPort { return l.bind.addr }
+
+func (l *Listener) full() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue)-l.head >= l.stack.cfg.Backlog
+}
+
+// push adds a connection to the accept queue; no lock is held.
+func (l *Listener) push(t *TCP, b *batch) {
+	l.mu.Lock()
+	if l.closed.Load() {
+		l.mu.Unlock()
+		_ = t.Abort()
+		return
+	}
+	if l.head > 0 && len(l.queue) == cap(l.queue) { // use the room in front before growing
+		n := copy(l.queue, l.queue[l.head:])
+		clear(l.queue[n:])
+		l.queue, l.head = l.queue[:n], 0
+	}
+	l.queue = append(l.queue, t)
+	l.mu.Unlock()
+	b.wake(l.notifier, ReadReady)
+}
+
+// Accept returns a connection that waits, or ErrWouldBlock, or net.ErrClosed.
+func (l *Listener) Accept() (*TCP, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed.Load() {
+		return nil, net.ErrClosed
+	}
+	if l.head == len(l.queue) {
+		return nil, ErrWouldBlock
+	}
+	t := l.queue[l.head]
+	l.queue[l.head] = nil
+	if l.head++; l.head == len(l.queue) {
+		l.queue, l.head = l.queue[:0], 0
+	}
+	return t, nil
+}
+
+// Waiting reports whether Accept would return at once.
+func (l *Listener) Waiting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.head < len(l.queue) || l.closed.Load()
+}
+
+// Close stops listening. Connections that wait unaccepted are reset; handshakes in progress when their next segment comes.
+func (l *Listener) Close() error {
+	l.mu.Lock()
+	if l.closed.Swap(true) {
+		l.mu.Unlock()
+		return net.ErrClosed
+	}
+	waiting := l.queue[l.head:]
+	l.queue, l.head = nil, 0
+	l.mu.Unlock()
+	l.stack.binds.remove(&l.bind)
+	for _, t := range waiting {
+		_ = t.Abort()
+	}
+	if l.notifier != nil {
+		l.notifier.Notify(ReadReady)
+	}
+	return nil
+}
+
+func (l *Listener) shut() { _ = l.Close() }

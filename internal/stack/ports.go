@@ -1,0 +1,72 @@
+package stack
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"syscall"
+
+	"github.com/weirnet/weir/wire"
+)
+
+// The range of ephemeral ports: IANA's dynamic ports (RFC 6335 §6).
+const (
+	firstEphemeral = 49152
+	numEphemeral   = 65536 - firstEphemeral
+)
+
+// eachPort offers ephemeral ports for a flow to remote in the order of RFC 6056 §3.3.3 (simple hash-based selection): a keyed offset
+// per destination, and a counter. It stops when try returns true; false if no port would do.
+func (s *Stack) eachPort(local netip.Addr, remote netip.AddrPort, try func(port uint16) bool) bool {
+	var b [34]byte
+	l, r := local.As16(), remote.Addr().As16()
+	copy(b[:], l[:])
+	copy(b[16:], r[:])
+	binary.LittleEndian.PutUint16(b[32:], remote.Port())
+	offset := uint32(s.portKey.Sum(b[:]))
+	for range numEphemeral {
+		n := offset + s.nextTry.Add(1)
+		if try(uint16(firstEphemeral + n%numEphemeral)) {
+			return true
+		}
+	}
+	return false
+}
+
+// bindPort inserts b, choosing a random ephemeral port if it has none.
+func (s *Stack) bindPort(b *bind) error {
+	if b.addr.Port() != 0 {
+		return s.binds.insert(b)
+	}
+	addr := b.addr.Addr()
+	start := uint32(s.cfg.Rand())
+	for i := range uint32(numEphemeral) {
+		b.addr = netip.AddrPortFrom(addr, uint16(firstEphemeral+(start+i)%numEphemeral))
+		if s.binds.insert(b) == nil {
+			return nil
+		}
+	}
+	b.addr = netip.AddrPortFrom(addr, 0)
+	return syscall.EADDRINUSE
+}
+
+// insertFlow puts f, whose key is complete but perhaps for the local port, into the flow table.
+func (s *Stack) insertFlow(f *flow, proto wire.Protocol) error {
+	if f.key.localPort != 0 {
+		if !s.flows.insert(f) {
+			return syscall.EADDRINUSE
+		}
+		return nil
+	}
+	ok := s.eachPort(f.key.localAddr().Addr(), f.key.remoteAddr(), func(port uint16) bool {
+		if s.binds.used(proto, port) {
+			return false
+		}
+		f.key.localPort = port
+		return s.flows.insert(f)
+	})
+	if !ok {
+		f.key.localPort = 0
+		return syscall.EADDRNOTAVAIL
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package stack
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/weirnet/weir/checksum"
+	"github.com/weirnet/weir/internal/ip"
+	"github.com/weirnet/weir/packet"
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/tcp"
+	"github.com/weirnet/weir/wire"
+)
+
+const (
+	protoTCP    = wire.ProtoTCP
+	protoUDP    = wire.ProtoUDP
+	tcpChecksum = 16 // offset of the field in the header (RFC 9293 §3.1)
+	udpChecksum = 6  // RFC 768
+)
+
+// scope is that of a flow's key: the interface where an address means something else on each (link-local, isolated), else 0.
+func (s *Stack) scope(a netip.Addr, iface int) int {
+	if a.IsLinkLocalUnicast() {
+		return iface
+	}
+	if d := s.ip.Table().Interface(iface); d != nil && d.Isolated {
+		return iface
+	}
+	return 0
+}
+
+// push makes a packet of seg (taking its payload) and appends it to q; without a queue it is dropped.
+func (s *Stack) push(q *txQueue, k *flowKey, seg *tcp.Segment, mtu uint32) {
+	if q == nil {
+		seg.Payload.Release()
+		s.stats.noRoute.Add(1)
+		return
+	}
+	path := ip.Path{Iface: q.iface.index, Src: k.localAddr().Addr(), Dst: k.remoteAddr().Addr(), MTU: int(mtu)}
+	q.append(s.makePacket(&path, k.localPort, k.remotePort, seg))
+}
+
+// makePacket builds the packet of a segment, its checksum partial.
+func (s *Stack) makePacket(path *ip.Path, srcPort, dstPort uint16, seg *tcp.Segment) *packet.Packet {
+	p := s.cfg.Packets.Get()
+	size := seg.Payload.Size()
+	p.Data().Merge(&seg.Payload)
+	b := p.Push(packet.Transport, seg.HeaderLen())
+	seg.PutHeader(b, srcPort, dstPort)
+	p.Segs = 1
+	if seg.GSOSize > 0 && size > seg.GSOSize {
+		p.GSOSize = uint16(seg.GSOSize)
+		p.Segs = uint16((size + seg.GSOSize - 1) / seg.GSOSize)
+		p.GSO = packet.GSOTCP6
+		if path.Dst.Is4() {
+			p.GSO = packet.GSOTCP4
+		}
+	}
+	s.partial(p, path, protoTCP, b, tcpChecksum, len(b)+size)
+	s.ip.Push(p, path, ip.Header{Protocol: protoTCP, DF: true})
+	s.stats.segsOut.Add(uint64(p.Segs))
+	return p
+}
+
+// partial puts the pseudo-header's sum into the checksum field of the transport header, for device or stack to finish.
+func (s *Stack) partial(p *packet.Packet, path *ip.Path, proto wire.Protocol, header []byte, offset int, length int) {
+	binary.BigEndian.PutUint16(header[offset:], checksum.PseudoHeader(path.Src, path.Dst, uint8(proto), length))
+	p.Checksum = packet.ChecksumPartial
+	p.CsumOffset = uint16(offset)
+	p.CsumStart = 40
+	if path.Dst.Is4() {
+		p.CsumStart = 20
+	}
+}
+
+// reply sends a segment that belongs to no connection, back along the flow k.
+func (s *Stack) reply(k *flowKey, iface int, seg *tcp.Segment) {
+	path, err := s.ip.Path(k.localAddr().Addr(), k.remoteAddr().Addr(), s.scope(k.remoteAddr().Addr(), iface), true)
+	i := s.iface(path.Iface)
+	if err != nil || i == nil {
+		seg.Payload.Release()
+		s.stats.noRoute.Add(1)
+		return
+	}
+	i.queue(0).offer(s.makePacket(&path, k.localPort, k.remotePort, seg))
+}
+
+// deliver is where ip hands transport its packets; false: nobody wants it.
+func (s *Stack) deliver(now sched.Time, p *packet.Packet, m *ip.Meta) bool {
+	b, _ := m.Batch.(*batch)
+	switch m.Protocol {
+	case protoTCP:
+		return s.deliverTCP(now, p, m, b)
+	case protoUDP:
+		return s.deliverUDP(now, p, m, b)
+	case wire.ProtoICMP, wire.ProtoICMPv6:
+		return s.deliverPing(p, m, b)
+	}
+	return false
+}
+
+// deliverTCP finds whose segment it is. It always takes the packet: what nobody wants is answered with a RST.
+func (s *Stack) deliverTCP(now sched.Time, p *packet.Packet, m *ip.Meta, b *batch) bool {
+	h, ok := consumeTCP(p)
+	if !ok || m.Multi {
+		s.stats.badSegments.Add(1)
+		p.Release()
+		return true
+	}
+	s.stats.segsIn.Add(uint64(max(1, p.Segs)))
+	seg := s.segments.Get().(*tcp.Segment)
+	tcp.ParseSegment(h, seg)
+	seg.Segs, seg.ECN = int(p.Segs), p.ECN
+	seg.Payload.Merge(p.Data())
+	k := makeKey(protoTCP, netip.AddrPortFrom(m.Dst, h.DstPort()), netip.AddrPortFrom(m.Src, h.SrcPort()), m.Scope)
+	s.segment(now, seg, &k, p, m, b)
+	seg.Payload.Release()
+	s.segments.Put(seg)
+	return true
+}
+
+// consumeTCP takes the TCP header off; false if it is malformed.
+func consumeTCP(p *packet.Packet) (wire.TCP, bool) {
+	size := p.Data().Size()
+	first, ok := p.Peek(wire.TCPMinLen)
+	if !ok {
+		return nil, false
+	}
+	n, err := wire.TCPHeaderLen(first)
+	if err != nil {
+		return nil, false
+	}
+	b, ok := p.Consume(packet.Transport, n)
+	if !ok {
+		return nil, false
+	}
+	h, err := wire.ParseTCP(b, size)
+	return h, err == nil && h.SrcPort() != 0 && h.DstPort() != 0
+}
+
+// tcpTaker is a flow's owner that takes segments; false: it is no longer the flow's owner, and the caller looks again.
+type tcpTaker interface {
+	input(now sched.Time, seg *tcp.Segment, b *batch) bool
+}
+
+// segment hands a segment to its flow, or else to a listener or handler. It owns p (whose payload is in seg).
+func (s *Stack) segment(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Packet, m *ip.Meta, b *batch) {
+	for range 4 { // an owner that gives the flow up between look-up and lock has been replaced; that happens a bounded number of times
+		owner, ok := s.flows.find(k).(tcpTaker)
+		if !ok {
+			break
+		}
+		if owner.input(now, seg, b) {
+			p.Release()
+			return
+		}
+	}
+	if seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN && s.open(now, seg, k, p, m) {
+		return
+	}
+	p.Release()
+	reply := s.segments.Get().(*tcp.Segment)
+	if tcp.ResetFor(seg, reply) {
+		s.reply(k, m.Iface, reply)
+		s.stats.resetsOut.Add(1)
+	}
+	s.segments.Put(reply)
+}
+
+// icmpError tells the socket that an ICMP error concerns.
+func (s *Stack) icmpError(now sched.Time, e *ip.Error) {
+	b, _ := e.Batch.(*batch)
+	k := makeKey(e.Protocol, netip.AddrPortFrom(e.Src, e.SrcPort), netip.AddrPortFrom(e.Dst, e.DstPort), e.Scope)
+	switch o := s.flows.find(&k).(type) {
+	case *TCP:
+		o.icmp(now, e, b)
+	case *UDP:
+		o.icmp(now, e, b)
+	}
+}

@@ -1,0 +1,193 @@
+// Package stack is a host's sockets with non-blocking operations and readiness callbacks: the flow table, interfaces, transmit queues,
+// listeners and request handlers. Package weir puts blocking calls and net types over it; sim and drill drive it directly.
+//
+// Lock order: socket → accept queue → timer wheel → transmit queue. A flow-table shard's lock is released before a socket's is taken.
+// No user code, device call or blocking happens under a lock.
+package stack
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/weirnet/weir/buffer"
+	"github.com/weirnet/weir/internal/ip"
+	"github.com/weirnet/weir/internal/siphash"
+	"github.com/weirnet/weir/packet"
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/tcp"
+)
+
+// ErrWouldBlock is what a non-blocking operation answers when it can do nothing now; the socket's Notifier is called when it can.
+const ErrWouldBlock = syscall.EAGAIN
+
+// Ready says what a socket has become ready for.
+type Ready uint8
+
+const (
+	ReadReady  Ready = 1 << iota // data, a connection, EOF or an error to read
+	WriteReady                   // space to send, or an error
+	ConnReady                    // the handshake is over: Err says how
+	Canceled                     // a request: its peer gave up, its time ran out, or the stack closed
+)
+
+// A Notifier is told of readiness: with no lock held, from any goroutine. It must not block, nor call Stack.Close.
+type Notifier interface{ Notify(Ready) }
+
+// Config of a Stack. Clock, Rand and Spawn are required, the rest has defaults.
+type Config struct {
+	Clock sched.Clock
+	Rand  func() uint64 // safe for concurrent use
+	Spawn func(func())  // starts a goroutine; never called under a virtual clock
+
+	Packets *packet.Pool
+	TCP     tcp.Config
+	Memory  int64 // bytes of chunk capacity that all socket queues together may hold; 512 MiB
+	Forward bool  // route between interfaces
+
+	MaxPending int // request handlers at once; 1024
+	Backlog    int // of a listener: handshakes in progress, and connections not yet accepted; 4096
+
+	// OnTCPRequest, OnUDPRequest and OnEcho are called, with no lock held, for what no socket takes; nil: refused.
+	OnTCPRequest func(*TCPRequest)
+	OnUDPRequest func(*UDPRequest)
+	OnEcho       func(*EchoRequest)
+}
+
+// Stack is one host.
+type Stack struct {
+	cfg     Config
+	inline  bool // virtual clock: one goroutine runs everything, the flusher never hands over
+	timers  *sched.Timers
+	ip      *ip.Layer
+	flows   flowTable
+	binds   bindTable
+	numbers tcp.Numbers
+	portKey siphash.Key
+	nextTry atomic.Uint32 // RFC 6056 algorithm 3: the counter
+	memory  atomic.Int64
+	pending atomic.Int64 // undecided requests
+	pings   pingTable
+
+	onTCP  atomic.Pointer[func(*TCPRequest)]
+	onUDP  atomic.Pointer[func(*UDPRequest)]
+	onEcho atomic.Pointer[func(*EchoRequest)]
+
+	mu     sync.Mutex // configuration
+	closed atomic.Bool
+	routes []ip.Route
+	ifaces atomic.Pointer[[]*Interface] // by index-1, nil where closed; immutable
+
+	segments sync.Pool // *tcp.Segment
+	batches  sync.Pool // *batch
+	ropes    sync.Pool // *buffer.Buffer, empty
+	stats    counters
+}
+
+// New returns a running Stack without interfaces.
+func New(c Config) *Stack {
+	if c.Packets == nil {
+		c.Packets = packet.NewPool(buffer.NewPool(buffer.Options{}))
+	}
+	c.TCP.Buffers = c.Packets.Buffers()
+	setDefault(&c.Memory, 512<<20)
+	setDefault(&c.MaxPending, 1024)
+	setDefault(&c.Backlog, 4096)
+	s := &Stack{cfg: c, timers: sched.NewTimers(c.Clock)}
+	_, s.inline = c.Clock.(*sched.Virtual)
+	s.flows.init(siphash.Key{K0: c.Rand(), K1: c.Rand()})
+	s.portKey = siphash.Key{K0: c.Rand(), K1: c.Rand()}
+	s.numbers.Key = siphash.Key{K0: c.Rand(), K1: c.Rand()}
+	s.segments.New = func() any { return new(tcp.Segment) }
+	s.batches.New = func() any { return new(batch) }
+	s.ropes.New = func() any {
+		b := new(buffer.Buffer)
+		b.SetPool(c.Packets.Buffers())
+		return b
+	}
+	s.ifaces.Store(new([]*Interface))
+	s.SetTCPHandler(c.OnTCPRequest)
+	s.SetUDPHandler(c.OnUDPRequest)
+	s.SetEchoHandler(c.OnEcho)
+	s.ip = ip.New(ip.Config{
+		Clock: c.Clock, Rand: c.Rand, Packets: c.Packets, Forward: c.Forward,
+		Deliver: s.deliver, Echo: s.deliverEcho, Error: s.icmpError, Transmit: s.transmit,
+	})
+	return s
+}
+
+func setDefault[T int | int64](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// SetTCPHandler says who takes a SYN that no listener takes; nil: nobody, it is reset.
+func (s *Stack) SetTCPHandler(fn func(*TCPRequest)) { storeFunc(&s.onTCP, fn) }
+
+// SetUDPHandler says who takes the first datagram of a flow that no socket takes.
+func (s *Stack) SetUDPHandler(fn func(*UDPRequest)) { storeFunc(&s.onUDP, fn) }
+
+// SetEchoHandler says who takes an echo request to an address that is ours only by AnyDestination.
+func (s *Stack) SetEchoHandler(fn func(*EchoRequest)) { storeFunc(&s.onEcho, fn) }
+
+func storeFunc[T any](p *atomic.Pointer[func(T)], fn func(T)) {
+	if fn == nil {
+		p.Store(nil)
+		return
+	}
+	p.Store(&fn)
+}
+
+// Clock returns the stack's clock.
+func (s *Stack) Clock() sched.Clock { return s.cfg.Clock }
+
+// Packets returns the stack's pool.
+func (s *Stack) Packets() *packet.Pool { return s.cfg.Packets }
+
+// Timers returns the stack's timer wheel.
+func (s *Stack) Timers() *sched.Timers { return s.timers }
+
+func (s *Stack) now() sched.Time { return s.cfg.Clock.Now() }
+
+// Close refuses new calls, ends every socket with net.ErrClosed's kin (ECONNABORTED to the sockets, which their owners translate), sends
+// RSTs best effort, closes the devices and drains everything. Idempotent; a second call waits for nothing.
+func (s *Stack) Close() {
+	if s.closed.Swap(true) {
+		return
+	}
+	s.flows.each(func(f *flow) { f.owner.shut() })
+	s.binds.each(func(b *bind) { b.owner.shut() })
+	s.pings.each(func(p *Ping) { p.shut() })
+	s.flushAll()
+	for _, i := range *s.ifaces.Load() {
+		if i != nil {
+			i.Close()
+		}
+	}
+	s.timers.Stop()
+	s.ip.Close()
+}
+
+// Closed reports whether Close was called.
+func (s *Stack) Closed() bool { return s.closed.Load() }
+
+// Lookup returns the way to dst that a new socket would take.
+func (s *Stack) Lookup(src, dst netip.Addr, iface int, transparent bool) (ip.Path, error) {
+	return s.ip.Path(src, dst, iface, transparent)
+}
+
+// charge adds to what socket queues hold, and reports whether that is within the budget.
+func (s *Stack) charge(delta int) bool {
+	if delta == 0 {
+		return s.memory.Load() <= s.cfg.Memory
+	}
+	return s.memory.Add(int64(delta)) <= s.cfg.Memory
+}
+
+// pressed reports whether the memory budget is used up.
+func (s *Stack) pressed() bool { return s.memory.Load() > s.cfg.Memory }
+
+// Memory returns the chunk capacity, in bytes, that socket queues hold, and the budget.
+func (s *Stack) Memory() (used, budget int64) { return s.memory.Load(), s.cfg.Memory }

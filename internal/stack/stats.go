@@ -1,0 +1,112 @@
+package stack
+
+import (
+	"iter"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/weirnet/weir/internal/ip"
+	"github.com/weirnet/weir/tcp"
+	"github.com/weirnet/weir/wire"
+)
+
+// counters are those of transport; ip and the interfaces have their own.
+type counters struct {
+	activeOpens, passiveOpens, segsIn, segsOut, badSegments, resetsOut atomic.Uint64
+	backlogDrops, requestDrops, memoryDrops, noRoute                   atomic.Uint64
+	udpIn, udpOut, udpNoPort, udpBad, udpOverflow                      atomic.Uint64
+}
+
+// Stats are counters since the stack's start.
+type Stats struct {
+	IP  ip.Stats
+	TCP TCPStats
+	UDP UDPStats
+	// Flows in the table: connections, handshakes, TIME-WAIT records, UDP flows.
+	Flows int
+	// MemoryUsed is the chunk capacity that socket queues hold, in bytes; MemoryBudget what they may.
+	MemoryUsed, MemoryBudget int64
+}
+
+// TCPStats are named after RFC 4022 where it has them.
+type TCPStats struct {
+	ActiveOpens, PassiveOpens uint64
+	SegmentsIn, SegmentsOut   uint64 // of the wire
+	BadSegments               uint64 // malformed
+	ResetsOut                 uint64 // in answer to segments of no connection
+	BacklogDrops              uint64 // SYNs and handshakes for which a listener's queues had no room
+	RequestDrops              uint64 // SYNs beyond MaxPendingRequests
+	MemoryDrops               uint64 // segments refused because the memory budget was used up
+	NoRoute                   uint64 // segments dropped for want of a way
+}
+
+// UDPStats are named after RFC 4113 where it has them.
+type UDPStats struct {
+	DatagramsIn, DatagramsOut uint64
+	NoPort                    uint64 // for no socket
+	Bad                       uint64 // malformed
+	Overflow                  uint64 // a socket's queue or the memory budget was full
+}
+
+// Stats returns the counters.
+func (s *Stack) Stats() Stats {
+	c := &s.stats
+	used, budget := s.Memory()
+	return Stats{
+		IP: s.ip.Stats(),
+		TCP: TCPStats{
+			ActiveOpens: c.activeOpens.Load(), PassiveOpens: c.passiveOpens.Load(), SegmentsIn: c.segsIn.Load(), SegmentsOut: c.segsOut.Load(),
+			BadSegments: c.badSegments.Load(), ResetsOut: c.resetsOut.Load(), BacklogDrops: c.backlogDrops.Load(),
+			RequestDrops: c.requestDrops.Load(), MemoryDrops: c.memoryDrops.Load(), NoRoute: c.noRoute.Load(),
+		},
+		UDP: UDPStats{
+			DatagramsIn: c.udpIn.Load(), DatagramsOut: c.udpOut.Load(), NoPort: c.udpNoPort.Load(), Bad: c.udpBad.Load(),
+			Overflow: c.udpOverflow.Load(),
+		},
+		Flows: s.flows.len(), MemoryUsed: used, MemoryBudget: budget,
+	}
+}
+
+// ConnInfo describes one flow.
+type ConnInfo struct {
+	Protocol      wire.Protocol
+	Local, Remote netip.AddrPort // Remote is not valid for listeners and unconnected sockets
+	State         string         // TCP: as RFC 9293 spells it; UDP: "" if connected, "unconnected"
+	TCP           tcp.Info       // of connections
+}
+
+// Conns walks over sockets, handshakes and TIME-WAIT records: each that is there when its turn comes.
+func (s *Stack) Conns() iter.Seq[ConnInfo] {
+	return func(yield func(ConnInfo) bool) {
+		var all []ConnInfo
+		s.binds.each(func(b *bind) { all = append(all, describeBind(b)) })
+		s.flows.each(func(f *flow) { all = append(all, describeFlow(f)) })
+		for _, c := range all {
+			if !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+func describeBind(b *bind) ConnInfo {
+	c := ConnInfo{Protocol: b.proto, Local: b.addr, State: "unconnected"}
+	if b.proto == protoTCP {
+		c.State = "LISTEN"
+	}
+	return c
+}
+
+func describeFlow(f *flow) ConnInfo {
+	c := ConnInfo{Protocol: f.key.proto, Local: f.key.localAddr(), Remote: f.key.remoteAddr()}
+	switch o := f.owner.(type) {
+	case *TCP:
+		c.TCP = o.Info()
+		c.State = c.TCP.State.String()
+	case *opening:
+		c.State = tcp.SynReceived.String()
+	case *timeWait:
+		c.State = tcp.TimeWaiting.String()
+	}
+	return c
+}

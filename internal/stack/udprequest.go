@@ -1,0 +1,159 @@
+package stack
+
+import (
+	"errors"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/weirnet/weir/internal/ip"
+	"github.com/weirnet/weir/packet"
+	"github.com/weirnet/weir/sched"
+)
+
+const (
+	requestDatagrams = 16       // wait for a handler
+	requestBytes     = 64 << 10 // of chunk capacity do
+	rejectMemory     = time.Second
+)
+
+// UDPRequest is the first datagram of a flow that no socket took. It must be decided: Accept or Reject. Up to 16 datagrams or 64 KiB wait
+// meanwhile, and go to the accepted socket.
+type UDPRequest struct {
+	Src, Dst netip.AddrPort
+	Iface    int
+	request
+	flow  flow
+	timer sched.Node
+
+	// Under request.mu:
+	queue    datagrams
+	first    *packet.Packet // for an ICMP error to quote
+	rejected ip.UnreachableCode
+	refusing bool // answers with the ICMP error
+	silent   bool // answers nothing
+	gone     bool // out of the table
+}
+
+// requestUDP asks the handler about the first datagram of a flow; false if there is no handler. On true p is taken.
+func (s *Stack) requestUDP(now sched.Time, p *packet.Packet, k *flowKey, m *ip.Meta) bool {
+	fn := s.onUDP.Load()
+	if fn == nil || s.closed.Load() {
+		return false
+	}
+	if s.pending.Add(1) > int64(s.cfg.MaxPending) {
+		s.pending.Add(-1)
+		s.stats.requestDrops.Add(1)
+		return drop(p)
+	}
+	r := &UDPRequest{Src: k.remoteAddr(), Dst: k.localAddr(), Iface: m.Iface, request: request{stack: s}}
+	r.flow = flow{key: *k, owner: r}
+	r.timer.Owner = r
+	r.queue.stack = s
+	r.first = p.Clone()
+	r.queue.add(p, r.Src, requestBytes)
+	p.Release()
+	if !s.flows.insert(&r.flow) { // another goroutine was faster with a datagram of the flow: this one is lost
+		r.settle()
+		r.mu.Lock()
+		r.free()
+		r.mu.Unlock()
+		return true
+	}
+	s.timers.Arm(&r.timer, now.Add(decideWithin))
+	(*fn)(r)
+	return true
+}
+
+// take queues a further datagram of the flow; false: answer port unreachable, the packet stays the caller's.
+func (r *UDPRequest) take(p *packet.Packet, src netip.AddrPort, _ *batch) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.refusing:
+		if r.rejected == ip.PortUnreachable {
+			return false
+		}
+		r.stack.ip.Unreachable(r.stack.now(), p, r.rejected)
+	case r.silent, r.gone, r.queue.n >= requestDatagrams, !r.queue.add(p, src, requestBytes):
+		r.stack.stats.udpOverflow.Add(1)
+	}
+	return drop(p)
+}
+
+// Accept makes u the flow's socket; the datagrams that wait are its to read.
+func (r *UDPRequest) Accept(u *UDP) error {
+	if err := r.decide(); err != nil {
+		return err
+	}
+	s := r.stack
+	u.init(s, true)
+	u.connected = true
+	u.flow = flow{key: r.flow.key, owner: u}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s.timers.Cancel(&r.timer)
+	if r.gone || !s.flows.replace(&r.flow, &u.flow) {
+		r.free()
+		return syscall.ECONNABORTED
+	}
+	r.queue.moveTo(&u.queue)
+	r.free()
+	return nil
+}
+
+// Reject answers port unreachable (ECONNREFUSED, ECONNRESET, nil), that ICMP error (EHOSTUNREACH, ENETUNREACH, EACCES) or nothing
+// (ETIMEDOUT), and so for what comes within the next second.
+func (r *UDPRequest) Reject(err error) error {
+	if e := r.decide(); e != nil {
+		return e
+	}
+	s := r.stack
+	r.mu.Lock()
+	r.rejected = ip.PortUnreachable
+	if code, ok := unreachableCode(err); ok {
+		r.rejected = code
+	}
+	r.silent = errors.Is(err, syscall.ETIMEDOUT)
+	r.refusing = !r.silent
+	if r.refusing && r.first != nil {
+		s.ip.Unreachable(s.now(), r.first, r.rejected)
+	}
+	r.queue.drop()
+	s.timers.Arm(&r.timer, s.now().Add(rejectMemory))
+	r.mu.Unlock()
+	s.flushAll()
+	return nil
+}
+
+// Expire is the timer's call: the rejection is forgotten, or the handler took too long.
+func (r *UDPRequest) Expire(sched.Time) {
+	r.leave()
+	r.cancel(nil)
+}
+
+func (r *UDPRequest) shut() {
+	r.stack.timers.Cancel(&r.timer)
+	r.leave()
+	r.cancel(nil)
+}
+
+// leave takes the request out of the table.
+func (r *UDPRequest) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stack.flows.remove(&r.flow)
+	r.free()
+}
+
+// free gives back what waits; r.mu is held.
+func (r *UDPRequest) free() {
+	r.gone = true
+	r.queue.drop()
+	if r.first != nil {
+		r.first.Release()
+		r.first = nil
+	}
+}

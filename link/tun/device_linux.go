@@ -1,0 +1,119 @@
+package tun
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weirnet/weir/link"
+)
+
+// Device is a TUN device: a link.Device without hardware address.
+//
+// One goroutine reads, batches of up to 64 packets, and delivers. WritePackets may be called from many goroutines at once; each call
+// hands its packets to the kernel before it returns.
+type Device struct {
+	name string
+	vnet bool // a virtio-net header is in front of each packet
+	file *os.File
+	raw  syscall.RawConn
+
+	writers sync.Pool // of *writer
+
+	mu       sync.Mutex // over the four below
+	info     link.Info
+	sink     link.Sink
+	attached bool
+	closed   bool
+	tasks    sync.WaitGroup // the reader, and who waits for room; added to under mu, never once closed is set
+
+	waiting atomic.Bool // somebody waits for room
+	count   struct{ rxPackets, rxBytes, rxBad, txPackets, txBytes, txDropped, txFull atomic.Uint64 }
+}
+
+// newDevice takes over fd, non-blocking and of the given interface; it does so if it succeeds only. An mtu of 0 is asked for.
+func newDevice(fd int, name string, o Options, mtu int) (*Device, error) {
+	vnet, offloads, err := negotiate(fd, name, o.NoOffload)
+	if err == nil && mtu == 0 {
+		if mtu, err = interfaceMTU(name); err != nil {
+			err = &Error{Op: "ask for the MTU of", Device: name, Err: err}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	// The runtime's poller must not see a TUN file before TUNSETIFF: it would report an error for good.
+	d := &Device{name: name, vnet: vnet, file: os.NewFile(uintptr(fd), name), info: link.Info{MTU: mtu, Offloads: offloads, Queues: 1}}
+	d.writers.New = func() any { return newWriter(d) }
+	if d.raw, err = d.file.SyscallConn(); err != nil {
+		return nil, errors.Join(&Error{Op: "poll", Device: name, Err: err}, d.file.Close())
+	}
+	return d, nil
+}
+
+// Name is the name of the interface.
+func (d *Device) Name() string { return d.name }
+
+// Info describes the device. It is Down once the interface has been deleted.
+func (d *Device) Info() link.Info {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.info
+}
+
+// Stats returns the counters.
+func (d *Device) Stats() Stats {
+	c := &d.count
+	return Stats{
+		RxPackets: c.rxPackets.Load(), RxBytes: c.rxBytes.Load(), RxBad: c.rxBad.Load(),
+		TxPackets: c.txPackets.Load(), TxBytes: c.txBytes.Load(), TxDropped: c.txDropped.Load(), TxFull: c.txFull.Load(),
+	}
+}
+
+// Attach starts to read.
+func (d *Device) Attach(s link.Sink) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.closed:
+		return link.ErrClosed
+	case d.attached:
+		return link.ErrAttached
+	}
+	d.attached, d.sink = true, s
+	r := newReader(d, s)
+	d.tasks.Go(r.run)
+	return nil
+}
+
+// Close ends the reading, waits until nothing is delivered any more, and closes the file: an interface that Open made vanishes.
+func (d *Device) Close() error {
+	d.mu.Lock()
+	first := !d.closed
+	d.closed = true
+	d.mu.Unlock()
+	var err error
+	if first {
+		err = d.file.Close() // wakes who waits in the poller, and waits for those in the middle of something
+	}
+	d.tasks.Wait()
+	return err
+}
+
+// gone says that the interface was deleted under us.
+func (d *Device) gone() {
+	d.mu.Lock()
+	d.info.Down = true
+	info, changed := d.info, d.sink.Changed
+	d.mu.Unlock()
+	if changed != nil {
+		changed(info)
+	}
+}
+
+// passing says whether a system call that answered err may be made again at once.
+func passing(err syscall.Errno) bool { return err == unix.EINTR }

@@ -1,0 +1,92 @@
+// Package cc is congestion control for package tcp: Reno (RFC 5681) and CUBIC (RFC 9438), both with the initial window of RFC 6928,
+// byte counting (RFC 3465) and the slow start of HyStart++ (RFC 9406).
+//
+// A Control decides how much may be in flight; which bytes are in flight, which are lost, and when recovery begins and ends is the
+// connection's knowledge. All windows are bytes and all arithmetic is in integers, so that a run replays exactly on every processor.
+package cc
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/weirnet/weir/sched"
+)
+
+// Infinite is the slow start threshold before the first congestion event.
+const Infinite = math.MaxInt32
+
+// maxCwnd bounds the window: the largest send window that TCP can express is just less (2^16-1 << 14), and sums do not overflow.
+const maxCwnd = 1 << 30
+
+// Ack is what one acknowledgement told.
+type Ack struct {
+	Now         sched.Time
+	Acked       int           // bytes newly known to be delivered: cumulatively acknowledged or SACKed, each counted once
+	InFlight    int           // bytes in the network by the sender's estimate (RFC 6675's pipe), before this ACK
+	MSS         int           // payload of a full segment, in bytes
+	RTT         time.Duration // sample that this ACK gave; 0: none
+	MinRTT      time.Duration // least of the connection; 0: not known
+	SRTT        time.Duration // smoothed; 0: not known
+	CwndLimited bool          // the window, not the application or the peer, was what limited sending since the last ACK (RFC 7661)
+	Round       bool          // the first ACK of a round trip: what was SND.NXT at the last such ACK is now acknowledged (RFC 9406 §4.2)
+}
+
+// A Control decides the congestion window of one connection. It is plain data: not safe for concurrent use, no clock. The connection
+// calls
+//
+//	Congestion … Acked … Recovered     for each fast recovery, and
+//	Timeout … Acked … Recovered        for each loss recovery begun by the retransmission timer,
+//
+// with Undo in place of Recovered if it turns out that nothing was lost. During fast recovery Cwnd stays at Ssthresh (there is no
+// inflation: the connection takes duplicate ACKs off what it counts as in flight); after a timeout it slow-starts from one segment.
+type Control interface {
+	// Name is the name that New takes.
+	Name() string
+	// Cwnd is the congestion window in bytes: what may be in flight. At least one segment.
+	Cwnd() int
+	// Ssthresh is the slow start threshold in bytes; Infinite before the first congestion event.
+	Ssthresh() int
+	// PacingRate is the rate in bytes per second at which to send; 0: the control asks for none.
+	PacingRate() int64
+	// Acked reports each ACK that delivered something.
+	Acked(Ack)
+	// Congestion reports that recovery begins (a loss was detected by duplicate ACKs or SACK). flight is RFC 5681's FlightSize: bytes
+	// sent and not cumulatively acknowledged.
+	Congestion(now sched.Time, flight int)
+	// Timeout reports that the retransmission timer has expired with flight bytes sent and not cumulatively acknowledged; again: it
+	// expired before and nothing was acknowledged since, so that this is no new sign of congestion (RFC 5681 §3.1).
+	Timeout(now sched.Time, flight int, again bool)
+	// Recovered reports that all that was outstanding when Congestion or Timeout was called is acknowledged.
+	Recovered(now sched.Time)
+	// Undo reports that the latest Congestion or Timeout was wrong, and restores the windows from before it (RFC 4015 §3.2).
+	Undo(now sched.Time)
+	// Idle reports that nothing was in flight for a time longer than the RTO, before more is sent (RFC 5681 §4.1).
+	Idle(now sched.Time, idle time.Duration)
+	// SynLost reports, before any data is sent, that the SYN or SYN-ACK had to be retransmitted more than once (RFC 6928 §2).
+	SynLost()
+	// SetMSS changes the segment size. Before the first Acked it sets the initial window anew.
+	SetMSS(mss int)
+}
+
+// New returns the control of that name, for a connection whose full segments carry mss bytes. The error names those that exist.
+func New(name string, mss int) (Control, error) {
+	switch name {
+	case "cubic":
+		c := &cubic{}
+		c.init(mss)
+		return c, nil
+	case "reno":
+		c := &reno{}
+		c.init(mss)
+		return c, nil
+	}
+	return nil, fmt.Errorf("congestion control %q is not known: use one of %s", name, strings.Join(Names(), ", "))
+}
+
+// Names lists the controls that New knows, the default first.
+func Names() []string { return []string{"cubic", "reno"} }
+
+// InitialWindow is the window in bytes with which a connection starts (RFC 6928 §2, equation 1).
+func InitialWindow(mss int) int { return min(10*mss, max(2*mss, 14600)) }

@@ -1,0 +1,56 @@
+package cc
+
+import "time"
+
+// The constants of RFC 9406 §4.3.
+const (
+	hystartMinThreshold = 4 * time.Millisecond
+	hystartMaxThreshold = 16 * time.Millisecond
+	hystartRTTDivisor   = 8
+	hystartSamples      = 8 // N_RTT_SAMPLE
+	cssGrowthDivisor    = 4
+	hystartCSSRounds    = 5
+)
+
+// hystart is the state of HyStart++ (RFC 9406): it leaves the first slow start when the round trip time grows from one round to the next,
+// by way of a phase of slower growth (conservative slow start, CSS) that finds out whether that was a queue building up or chance.
+type hystart struct {
+	last, current time.Duration // least RTT of the previous and of this round; 0: none
+	baseline      time.Duration // of the round in which CSS began; 0: not in CSS
+	samples       uint8         // in this round, up to hystartSamples
+	rounds        uint8         // of CSS
+}
+
+func (h *hystart) reset() { *h = hystart{} }
+
+// conservative: slow start is in CSS.
+func (h *hystart) conservative() bool { return h.baseline != 0 }
+
+// ended: CSS has lasted its rounds, and slow start is over.
+func (h *hystart) ended() bool { return h.rounds >= hystartCSSRounds }
+
+// acked takes the steps of RFC 9406 §4.2 for one ACK in slow start.
+func (h *hystart) acked(a Ack) {
+	if a.Round {
+		h.last, h.current, h.samples = h.current, 0, 0
+		if h.conservative() {
+			h.rounds++
+		}
+	}
+	if a.RTT <= 0 {
+		return
+	}
+	if h.current == 0 || a.RTT < h.current {
+		h.current = a.RTT
+	}
+	h.samples = min(h.samples+1, hystartSamples)
+	switch {
+	case h.samples < hystartSamples:
+	case h.conservative():
+		if h.current < h.baseline {
+			h.baseline, h.rounds = 0, 0 // the growth was spurious: back to slow start
+		}
+	case h.last != 0 && h.current >= h.last+min(max(h.last/hystartRTTDivisor, hystartMinThreshold), hystartMaxThreshold):
+		h.baseline = h.current
+	}
+}

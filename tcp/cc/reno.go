@@ -1,0 +1,36 @@
+package cc
+
+import "github.com/weirnet/weir/sched"
+
+// reno is the congestion control of RFC 5681 with byte counting.
+type reno struct{ window }
+
+func (r *reno) Name() string { return "reno" }
+
+// Acked: see Control.
+func (r *reno) Acked(a Ack) {
+	r.started = true
+	if r.recovering || !a.CwndLimited {
+		return
+	}
+	n := r.climb(a, r.delivered(a))
+	r.grow(n, r.mss, r.cwnd) // RFC 5681 §3.1: one segment a round trip
+}
+
+// Congestion: see Control. RFC 5681 §3.2, steps 2 and 3, without the inflation.
+func (r *reno) Congestion(_ sched.Time, flight int) {
+	r.reduce(flight / 2)
+	r.cwnd = r.ssthresh
+	r.recovering = true
+}
+
+// Timeout: see Control.
+func (r *reno) Timeout(_ sched.Time, flight int, again bool) {
+	if !again {
+		r.reduce(flight / 2)
+	}
+	r.collapse()
+}
+
+// Undo: see Control.
+func (r *reno) Undo(sched.Time) { r.restore() }

@@ -1,0 +1,116 @@
+package cc
+
+import (
+	"time"
+
+	"github.com/weirnet/weir/sched"
+)
+
+// window is what Reno and CUBIC have in common: the window itself, slow start, and what to restore if a congestion event was none.
+type window struct {
+	cwnd, ssthresh int   // bytes
+	mss            int   // bytes
+	part           int64 // of the next byte of growth in congestion avoidance: see grow
+	recovering     bool
+	started        bool // something was acknowledged: SetMSS no longer sets the initial window
+	synLost        bool
+	start          hystart
+
+	priorCwnd, priorSsthresh int // before the latest congestion event, for Undo; priorCwnd 0: nothing to restore
+}
+
+func (w *window) init(mss int) {
+	*w = window{mss: max(mss, 1), ssthresh: Infinite}
+	w.cwnd = InitialWindow(w.mss)
+}
+
+func (w *window) Cwnd() int         { return w.cwnd }
+func (w *window) Ssthresh() int     { return w.ssthresh }
+func (w *window) PacingRate() int64 { return 0 }
+
+func (w *window) slowStart() bool { return w.cwnd < w.ssthresh }
+
+// delivered is how many bytes of a may open the window. Byte counting (RFC 3465) without its limit L of segments per ACK, because one
+// ACK for a whole super-segment is the normal case here; but never more than was in flight, which keeps what lies behind a hole
+// that a retransmission has just filled from being counted as progress (RFC 3465 §2.3).
+func (w *window) delivered(a Ack) int {
+	return min(a.Acked, max(a.InFlight, w.mss))
+}
+
+// climb grows the window by slow start for n delivered bytes and returns how many are left for congestion avoidance.
+func (w *window) climb(a Ack, n int) int {
+	if !w.slowStart() {
+		return n
+	}
+	if w.ssthresh == Infinite { // RFC 9406 §4.3: only in the first slow start
+		w.start.acked(a)
+	}
+	room := w.ssthresh - w.cwnd
+	step := n
+	if w.start.conservative() {
+		step = max(n/cssGrowthDivisor, 1)
+	}
+	w.cwnd = min(w.cwnd+min(step, room), maxCwnd)
+	if w.ssthresh == Infinite && w.start.ended() {
+		w.ssthresh = w.cwnd // RFC 9406 §4.2: to congestion avoidance
+	}
+	return max(step-room, 0)
+}
+
+// grow adds num/den bytes to the window for each of n delivered bytes, exactly in the long run.
+func (w *window) grow(n, num, den int) {
+	w.part += int64(n) * int64(num)
+	w.cwnd = int(min(int64(w.cwnd)+w.part/int64(den), maxCwnd))
+	w.part %= int64(den)
+}
+
+// reduce is what every congestion event does first: it keeps the windows for Undo, and sets the threshold.
+func (w *window) reduce(ssthresh int) {
+	w.priorCwnd, w.priorSsthresh = w.cwnd, w.ssthresh
+	w.ssthresh = max(ssthresh, 2*w.mss)
+	w.part = 0
+	w.start.reset()
+}
+
+// collapse sets the loss window of one segment (RFC 5681 §3.1). The caller has set the threshold.
+func (w *window) collapse() {
+	w.cwnd = w.mss
+	w.recovering = false // slow start runs during loss recovery
+}
+
+// Recovered: see Control.
+func (w *window) Recovered(sched.Time) { w.recovering = false }
+
+// restore undoes the latest event; false if there is none.
+func (w *window) restore() bool {
+	if w.priorCwnd == 0 {
+		return false
+	}
+	w.cwnd, w.ssthresh = max(w.cwnd, w.priorCwnd), max(w.ssthresh, w.priorSsthresh)
+	w.priorCwnd, w.recovering, w.part = 0, false, 0
+	return true
+}
+
+// Idle: see Control. RFC 5681 §4.1: the restart window is min(IW, cwnd).
+func (w *window) Idle(sched.Time, time.Duration) {
+	w.cwnd = min(w.cwnd, InitialWindow(w.mss))
+	w.part, w.priorCwnd = 0, 0
+}
+
+// SynLost: see Control.
+func (w *window) SynLost() {
+	w.synLost = true
+	w.SetMSS(w.mss)
+}
+
+// SetMSS: see Control. Once data has flowed the window keeps its bytes, but is never less than a segment.
+func (w *window) SetMSS(mss int) {
+	w.mss = max(mss, 1)
+	if !w.started {
+		w.cwnd = InitialWindow(w.mss)
+		if w.synLost {
+			w.cwnd = w.mss
+		}
+	}
+	w.cwnd = max(w.cwnd, w.mss)
+}

@@ -1,0 +1,59 @@
+package tcp
+
+import (
+	"cmp"
+	"sync"
+	"time"
+
+	"github.com/weirnet/weir/buffer"
+	"github.com/weirnet/weir/tcp/cc"
+)
+
+// Config is what the connections of a stack share; immutable once in use, and not to be copied then (it owns pools). Zero fields mean
+// the defaults given.
+type Config struct {
+	Buffers                             *buffer.Pool
+	SendBuffer                          int           // limit of chunk capacity charged by unsent and unacknowledged data; default 4 MiB
+	ReceiveBuffer                       int           // the same for unread and out-of-order data; what the window offers; default 4 MiB
+	MinRTO                              time.Duration // least share of the RTO beyond the smoothed RTT, as Linux has it: 200 ms
+	MaxRTO                              time.Duration // 120 s
+	DelayedAck                          time.Duration // 40 ms
+	TimeWait                            time.Duration // 60 s
+	FinWait2                            time.Duration // 60 s: an orphan waits so long for the peer's FIN
+	UserTimeout                         time.Duration // 0: R2 as RFC 1122 §4.2.3.5 (about 15 retransmissions; SYN 6)
+	Granularity                         time.Duration // clock granularity G of RFC 6298; 1 ms
+	Congestion                          string        // one of cc.Names; default the first, "cubic"
+	NoTimestamps, NoSACK, NoWindowScale bool
+
+	flights, inflows, islands sync.Pool // of *flight, *inflow, *island: what only a connection with data under way needs
+}
+
+const defaultBuffer = 4 << 20
+
+func (cfg *Config) sendBuffer() int            { return cmp.Or(max(cfg.SendBuffer, 0), defaultBuffer) }
+func (cfg *Config) receiveBuffer() int         { return cmp.Or(max(cfg.ReceiveBuffer, 0), defaultBuffer) }
+func (cfg *Config) minRTO() time.Duration      { return cmp.Or(cfg.MinRTO, 200*time.Millisecond) }
+func (cfg *Config) maxRTO() time.Duration      { return cmp.Or(cfg.MaxRTO, 120*time.Second) }
+func (cfg *Config) delayedAck() time.Duration  { return cmp.Or(cfg.DelayedAck, 40*time.Millisecond) }
+func (cfg *Config) timeWait() time.Duration    { return cmp.Or(cfg.TimeWait, 60*time.Second) }
+func (cfg *Config) finWait2() time.Duration    { return cmp.Or(cfg.FinWait2, 60*time.Second) }
+func (cfg *Config) granularity() time.Duration { return cmp.Or(cfg.Granularity, time.Millisecond) }
+
+// control makes the configured congestion control; the default one if the name is not known (whoever fills a Config checks it).
+func (cfg *Config) control(mss int) cc.Control {
+	if cfg.Congestion != "" {
+		if control, err := cc.New(cfg.Congestion, mss); err == nil {
+			return control
+		}
+	}
+	control, _ := cc.New(cc.Names()[0], mss)
+	return control
+}
+
+// Params are what one connection starts with.
+type Params struct {
+	ISS      Seq    // initial send sequence number (RFC 6528)
+	TSOffset uint32 // added to the millisecond clock for TSval
+	MSS      int    // what we announce and never exceed: MTU less 40 (IPv4) or 60 (IPv6)
+	GSOMax   int    // largest payload of a super-segment; at least MSS
+}

@@ -1,0 +1,266 @@
+package tcp
+
+import (
+	"syscall"
+	"time"
+
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/tcp/cc"
+)
+
+// Conn is one connection. It is at most 424 bytes (a test): congestion state and the state of data under way are objects of their own,
+// and the latter are held only while there is any. The zero Conn is CLOSED and becomes a connection by Connect or Accept, once; it must
+// not be copied then.
+// Every method that takes now uses max(now, the latest seen).
+type Conn struct {
+	cfg *Config
+	cc  cc.Control
+	snd *flight // data queued or in flight; nil: none
+	rcv *inflow // data received and not read; nil: none
+	err error   // why the connection failed; before that, the last ICMP error, to be the reason if it times out
+
+	now      sched.Time // the latest instant seen
+	ackAt    sched.Time // the delayed ACK is due; Never: none
+	aliveAt  sched.Time // keepalive, or the end of an orphan's FIN-WAIT-2; Never: neither
+	lastRcv  sched.Time // a segment in the window came
+	lastSent sched.Time // data was sent
+	tuneAt   sched.Time // the round of window tuning began
+
+	rtt rttEstimate
+
+	bytesSent, bytesAcked, bytesReceived   uint64
+	segsSent, segsReceived                 uint64
+	retransmits, rtos, outOfOrder, dupAcks uint32
+
+	sendLimit, recvLimit int32 // bytes of chunk capacity
+	gsoMax               int32
+	keepIdle, keepEvery  uint32 // ms; keepIdle 0: keepalive is off
+	userTimeout          uint32 // ms; 0: none
+
+	// Send sequence space (RFC 9293 §3.3.1). sndNxt is beyond all that was ever sent: retransmission is the scoreboard's.
+	iss, sndUna, sndNxt Seq
+	sndWL1, sndWL2      Seq
+	sndWnd, maxSndWnd   uint32 // bytes, and the largest ever
+	rstSeq              Seq    // of the RST that answers an ACK of what was never sent
+
+	// Receive sequence space. The window offered ends at rcvAdv, which never goes back.
+	rcvNxt, rcvAdv       Seq
+	rcvFin               Seq    // where the peer's FIN is, with finAhead
+	lastAckSent          Seq    // RCV.NXT in the last segment sent (RFC 7323 §4.3)
+	rcvWnd               uint32 // the window as tuned, in bytes: what we would offer with nothing unread
+	tuneMark             Seq    // the round of window tuning ends when this has been received
+	dsackLeft, dsackEnd  Seq    // what came twice, to be reported (RFC 2883); equal: nothing
+	tsOffset, tsRecent   uint32
+	challengedAt         uint32 // ms: when the interval began in which challenges were counted
+	peerMSS, pathMSS     uint16 // what the peer announced; what the path takes, at most ourMSS
+	ourMSS, rcvMSS       uint16 // what we announced; the largest payload of a segment seen, to tell full ones
+	sndWScale, rcvWScale uint8
+	rcvPacking           uint8 // payload per chunk capacity of what is received, in 1/255
+	quickAcks            uint8 // how many more ACKs are not delayed
+	keepCount, keepSent  uint8 // keepalive probes: how many to send, how many were sent without an answer
+	challenges           uint8
+	state                State
+	events               Events // of the call that is running
+	flags                connFlags
+}
+
+// connFlags are the yes-or-no parts of a Conn.
+type connFlags uint32
+
+const (
+	useTS      connFlags = 1 << iota // timestamps were agreed on
+	useSACK                          // SACK was agreed on
+	useWScale                        // window scaling was agreed on
+	noDelay                          // no Nagle
+	finQueued                        // a FIN follows the send queue
+	finTaken                         // the peer's FIN was received in order; rcvNxt is behind it
+	finAhead                         // the peer's FIN was received, at rcvFin, but not all before it
+	readClosed                       // what is received is thrown away
+	orphan                           // Close was called
+	sendFull                         // SendSpace is 0 until a third of the limit is free
+	synLost                          // the SYN or SYN-ACK timed out: RFC 6298 §5.7
+
+	// What Output has to send, beside data.
+	ackNow
+	pendSYN       // SYN, in SYN-RECEIVED SYN-ACK
+	pendRST       // RST that ends the connection
+	pendRSTReply  // RST <SEQ=rstSeq> that does not
+	pendKeepAlive // keepalive probe
+	pendProbe     // zero-window probe
+)
+
+func (c *Conn) is(f connFlags) bool { return c.flags&f != 0 }
+func (c *Conn) set(f connFlags)     { c.flags |= f }
+func (c *Conn) clear(f connFlags)   { c.flags &^= f }
+
+// initialQuickAcks is how many ACKs at the start of a connection are sent at once, while the peer's window is small (as Linux does).
+const initialQuickAcks = 16
+
+// begin makes c a connection that knows its own side only.
+func (c *Conn) begin(cfg *Config, now sched.Time, p Params) {
+	mss := announcedMSS(p.MSS)
+	*c = Conn{
+		cfg: cfg, now: now, lastRcv: now, lastSent: now, tuneAt: now, ackAt: sched.Never, aliveAt: sched.Never,
+		iss: p.ISS, sndUna: p.ISS, sndNxt: p.ISS,
+		tsOffset: p.TSOffset,
+		ourMSS:   mss, pathMSS: mss, peerMSS: defaultMSS, rcvMSS: min(mss, defaultMSS),
+		gsoMax:    int32(min(max(p.GSOMax, int(mss)), 1<<20)),
+		sendLimit: int32(min(cfg.sendBuffer(), maxBufferLimit)), recvLimit: int32(min(cfg.receiveBuffer(), maxBufferLimit)),
+		rcvWnd: uint32(cfg.initialWindow()), rcvPacking: 255,
+		quickAcks: initialQuickAcks, userTimeout: millis(cfg.UserTimeout),
+		flags: noDelay,
+	}
+	c.cc = cfg.control(int(mss))
+}
+
+// Connect begins an active open: CLOSED to SYN-SENT. Output then gives the SYN.
+func (c *Conn) Connect(cfg *Config, now sched.Time, p Params) {
+	c.begin(cfg, now, p)
+	c.state = SynSent
+	c.flight()
+	c.set(pendSYN)
+}
+
+// Accept takes over a handshake that a SynRecv record has finished, with the segment that finished it (which may carry data and FIN).
+func (c *Conn) Accept(cfg *Config, now sched.Time, r *SynRecv, seg *Segment) Events {
+	h := &r.handshake
+	c.begin(cfg, now, Params{ISS: h.iss, TSOffset: h.tsOffset, MSS: int(h.ourMSS), GSOMax: h.gsoMax})
+	c.adopt(h)
+	c.rcvNxt = h.irs + 1
+	c.rcvAdv = c.rcvNxt + Seq(h.window)
+	c.lastAckSent = c.rcvNxt
+	c.sndUna, c.sndNxt = h.iss+1, h.iss+1
+	c.sndWL1, c.sndWL2 = h.irs, h.iss
+	switch {
+	case !h.retransmitted:
+		c.rtt.sample(c.now.Sub(h.sentAt), 1)
+	case c.is(useTS):
+		c.sampleEcho(&seg.Options)
+	}
+	if h.synLost {
+		c.set(synLost)
+		if r.retries > 1 {
+			c.cc.SynLost()
+		}
+	}
+	c.establish()
+	c.segsReceived += uint64(max(seg.Segs, 1))
+	c.arrive(seg)
+	return c.takeEvents()
+}
+
+// adopt takes over what a handshake has agreed on.
+func (c *Conn) adopt(h *handshake) {
+	c.peerMSS, c.sndWScale, c.rcvWScale, c.tsRecent = h.sndMSS, h.sndWScale, h.rcvWScale, h.tsRecent
+	for _, agreed := range [...]struct {
+		yes  bool
+		flag connFlags
+	}{{h.ts, useTS}, {h.sack, useSACK}, {h.wscale, useWScale}} {
+		if agreed.yes {
+			c.set(agreed.flag)
+		}
+	}
+	c.cc.SetMSS(c.payloadMSS())
+}
+
+// establish enters ESTABLISHED, or FIN-WAIT-1 if CloseWrite was called before.
+func (c *Conn) establish() {
+	c.state = Established
+	if c.is(finQueued) {
+		c.state = FinWait1
+	}
+	c.events |= Connected
+	c.tuneAt, c.tuneMark = c.now, c.rcvNxt+Seq(c.rcvWnd)
+	c.startKeepAlive()
+}
+
+// tick is the clock of the connection: it never goes back.
+func (c *Conn) tick(now sched.Time) { c.now = max(c.now, now) }
+
+func (c *Conn) takeEvents() Events {
+	e := c.events
+	c.events = 0
+	return e
+}
+
+// fail ends the connection by an error.
+func (c *Conn) fail(err error) {
+	c.err = err
+	c.events |= Failed
+	c.finish()
+}
+
+// timedOut ends the connection because the peer does not answer: with the error that ICMP gave, if it did (RFC 1122 §4.2.3.9).
+func (c *Conn) timedOut() {
+	if c.err == nil {
+		c.err = syscall.ETIMEDOUT
+	}
+	c.fail(c.err)
+}
+
+// finish enters CLOSED. What has been received stays readable.
+func (c *Conn) finish() {
+	c.state = Closed
+	c.events |= Done
+	c.quiet()
+	c.clear(ackNow | pendSYN | pendKeepAlive | pendProbe)
+}
+
+// quiet stops the timers and gives back what only a connection with segments to come needs.
+func (c *Conn) quiet() {
+	c.ackAt, c.aliveAt = sched.Never, sched.Never
+	c.dropFlight()
+	if c.rcv != nil {
+		c.dropIslands()
+		c.dropInflow()
+	}
+}
+
+// enterTimeWait goes to TIME-WAIT, which the owner keeps in a TimeWait.
+func (c *Conn) enterTimeWait() {
+	c.state = TimeWaiting
+	c.events |= TimeWaitNow
+	c.quiet()
+}
+
+// State is the state of RFC 9293 §3.3.2.
+func (c *Conn) State() State { return c.state }
+
+// Err is why the connection has failed: a portable syscall.E… as ECONNRESET, ECONNREFUSED or ETIMEDOUT, an error given to ICMPError, or
+// what Abort was given. Nil as long as it has not.
+func (c *Conn) Err() error {
+	if c.state != Closed {
+		return nil
+	}
+	return c.err
+}
+
+// SetNoDelay: on (the default, as in Go's net), small segments are sent at once; off, Nagle's algorithm holds them back while another
+// small one is not acknowledged.
+func (c *Conn) SetNoDelay(on bool) {
+	c.clear(noDelay)
+	if on {
+		c.set(noDelay)
+	}
+}
+
+// SetUserTimeout sets for how long data may stay unacknowledged, or the peer's window closed, before the connection fails with
+// ETIMEDOUT (RFC 9293 §3.9.1, RFC 5482); 0: the limits of RFC 1122.
+func (c *Conn) SetUserTimeout(d time.Duration) { c.userTimeout = millis(d) }
+
+// SetCongestion changes the congestion control, which starts from its initial window. The error names those that exist.
+func (c *Conn) SetCongestion(name string) error {
+	control, err := cc.New(name, c.payloadMSS())
+	if err == nil {
+		c.cc = control
+	}
+	return err
+}
+
+// millis is d in milliseconds, rounded up, as far as they fit.
+func millis(d time.Duration) uint32 {
+	if d <= 0 {
+		return 0
+	}
+	return uint32(min((d-1)/time.Millisecond+1, 1<<32-1))
+}

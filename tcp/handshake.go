@@ -1,0 +1,94 @@
+package tcp
+
+import (
+	"math/bits"
+	"time"
+
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/wire"
+)
+
+// maxWScale is the largest shift of a window (RFC 7323 §2.3); a larger one in a SYN counts as this.
+const maxWScale = 14
+
+// defaultMSS is what a peer takes whose SYN has no MSS option (RFC 9293 §3.7.1, MUST-15). IPv6 allows 1220, but a peer that sends no
+// options is safest with the lesser.
+const defaultMSS = 536
+
+// minMSS is the least segment size that we let a peer or an ICMP message talk us into: what 296 bytes of path MTU leave without
+// options, and enough for 40 bytes of options beside data.
+const minMSS = 256
+
+// handshake is what an open has agreed on: a SynRecv hands it to Conn.Accept, and Conn fills one itself for an active open.
+type handshake struct {
+	iss, irs Seq
+	tsOffset uint32 // ours: TSval is the millisecond clock plus this
+	tsRecent uint32 // the latest TSval of the peer; valid with ts
+	gsoMax   int
+	sndMSS   uint16 // the peer's announced MSS, made sane: what we may send (the path's limit is ourMSS)
+	ourMSS   uint16 // what we announced: the path's limit as well
+	window   uint16 // what the SYN-ACK offered, as on the wire (never scaled in a SYN)
+	// Shifts; both 0 unless both sides sent the option (RFC 7323 §2.2).
+	sndWScale, rcvWScale uint8
+	ts, sack, wscale     bool // both sides sent the option
+
+	sentAt        sched.Time // of the SYN-ACK, for the first RTT sample
+	retransmitted bool       // more than one SYN-ACK was sent: no sample (Karn), unless timestamps tell which
+	synLost       bool       // retransmitted because the timer expired, not because the peer's SYN came again: RFC 6298 §5.7, RFC 6928 §2
+}
+
+// agree takes the options of the peer's SYN or SYN-ACK into h, given what our side is willing to use.
+func (h *handshake) agree(cfg *Config, o *wire.TCPOptions) {
+	h.sndMSS = defaultMSS
+	if o.HasMSS {
+		h.sndMSS = max(o.MSS, minMSS)
+	}
+	h.ts = o.TS && !cfg.NoTimestamps
+	if h.ts {
+		h.tsRecent = o.TSVal
+	}
+	h.sack = o.SACKPermitted && !cfg.NoSACK
+	h.wscale = o.HasWScale && !cfg.NoWindowScale
+	h.sndWScale, h.rcvWScale = 0, 0
+	if h.wscale {
+		h.sndWScale, h.rcvWScale = min(o.WScale, maxWScale), cfg.windowScale()
+	}
+}
+
+// synOptions are the options of our SYN: all that the configuration allows.
+func (cfg *Config) synOptions(p Params, now sched.Time, o *wire.TCPOptions) {
+	*o = wire.TCPOptions{HasMSS: true, MSS: announcedMSS(p.MSS), SACKPermitted: !cfg.NoSACK}
+	if !cfg.NoTimestamps {
+		o.TS, o.TSVal = true, timestamp(now, p.TSOffset)
+	}
+	if !cfg.NoWindowScale {
+		o.HasWScale, o.WScale = true, cfg.windowScale()
+	}
+}
+
+// synAckOptions are the options of our SYN-ACK: only what the peer's SYN offered (RFC 7323 §1.3, RFC 2018 §2), and the MSS.
+func (h *handshake) synAckOptions(now sched.Time, o *wire.TCPOptions) {
+	*o = wire.TCPOptions{HasMSS: true, MSS: h.ourMSS, SACKPermitted: h.sack}
+	if h.ts {
+		o.TS, o.TSVal, o.TSEcr = true, timestamp(now, h.tsOffset), h.tsRecent
+	}
+	if h.wscale {
+		o.HasWScale, o.WScale = true, h.rcvWScale
+	}
+}
+
+// announcedMSS makes Params.MSS what fits an MSS option.
+func announcedMSS(mss int) uint16 { return uint16(min(max(mss, minMSS), 65535)) }
+
+// timestamp is TSval at now: a clock of milliseconds (RFC 7323 §5.4) from a secret start.
+func timestamp(now sched.Time, offset uint32) uint32 {
+	return uint32(uint64(now)/uint64(time.Millisecond)) + offset
+}
+
+// windowScale is the shift that lets a 16-bit field express all of the receive buffer.
+func (cfg *Config) windowScale() uint8 {
+	return uint8(min(max(bits.Len(uint(cfg.receiveBuffer()))-16, 0), maxWScale))
+}
+
+// initialWindow is the window that SYN and SYN-ACK offer, in bytes, never scaled (RFC 7323 §2.2).
+func (cfg *Config) initialWindow() uint16 { return uint16(min(cfg.receiveBuffer(), 65535)) }

@@ -1,0 +1,368 @@
+package tcp
+
+import (
+	"slices"
+	"sort"
+
+	"github.com/weirnet/weir/sched"
+)
+
+// span is a run of sequence numbers in flight that have the same fate. It begins where the one before it ends.
+type span struct {
+	sent  sched.Time // of its latest transmission
+	end   Seq
+	flags spanFlags
+}
+
+type spanFlags uint8
+
+const (
+	spanSacked spanFlags = 1 << iota // the peer has it (RFC 2018); excludes the next two
+	spanLost                         // deemed lost
+	spanRtx                          // was sent again since, and that counts as in flight; only with spanLost
+	spanAgain                        // was sent more than once: no RTT sample (Karn's algorithm, RFC 6298 §3)
+)
+
+// maxSpans bounds the memory of a scoreboard and the work for an ACK. A SACK block that would need more is taken as the whole spans
+// inside it, and what is sent is added to the last span: coarse, but never wrong.
+const maxSpans = 1024
+
+// scoreboard knows what has become of each byte in [SND.UNA, SND.NXT): a sorted list of spans without gaps. Finding a byte is a binary
+// search; sending appends, acknowledging takes from the front, and each span changes its fate a few times in its life.
+type scoreboard struct {
+	list []span
+	head int // list[:head] is free
+	una  Seq // where list[head] begins
+
+	// Bytes in spans with the flag.
+	sacked, lost, rtx int
+
+	sackedEnd Seq // behind the highest byte that was SACKed; una or before it: none
+	lossEnd   Seq // everything before it is SACKed or lost
+	resend    Seq // nothing before it is lost and not sent again
+}
+
+// reset empties the board, which begins at una.
+func (b *scoreboard) reset(una Seq) {
+	*b = scoreboard{list: b.list[:0], una: una, sackedEnd: una, lossEnd: una, resend: una}
+}
+
+// spans is how many there are.
+func (b *scoreboard) spans() int { return len(b.list) - b.head }
+
+// end is SND.NXT.
+func (b *scoreboard) end() Seq {
+	if b.spans() == 0 {
+		return b.una
+	}
+	return b.list[len(b.list)-1].end
+}
+
+// flight is FlightSize (RFC 5681 §2): bytes sent and not cumulatively acknowledged.
+func (b *scoreboard) flight() int { return b.end().minus(b.una) }
+
+// pipe is RFC 6675's estimate of how many bytes are in the network.
+func (b *scoreboard) pipe() int { return b.flight() - b.sacked - b.lost + b.rtx }
+
+// toResend: something is lost and was not sent again.
+func (b *scoreboard) toResend() bool { return b.lost > b.rtx }
+
+// begin is where span i begins.
+func (b *scoreboard) begin(i int) Seq {
+	if i == b.head {
+		return b.una
+	}
+	return b.list[i-1].end
+}
+
+// size is the number of bytes in span i.
+func (b *scoreboard) size(i int) int { return b.list[i].end.minus(b.begin(i)) }
+
+// find is the index of the span with the byte at; len(list) if it is not in flight.
+func (b *scoreboard) find(at Seq) int {
+	off := uint32(at - b.una)
+	return b.head + sort.Search(b.spans(), func(i int) bool { return uint32(b.list[b.head+i].end-b.una) > off })
+}
+
+// transmitted adds what is sent for the first time, up to end.
+func (b *scoreboard) transmitted(end Seq, now sched.Time) {
+	if n := b.spans(); n > 0 {
+		last := &b.list[len(b.list)-1]
+		if n >= maxSpans && last.flags&spanSacked != 0 {
+			b.count(last.flags, -b.size(len(b.list)-1)) // forgetting that it was SACKed does no harm
+			last.flags = spanAgain
+		}
+		if last.flags == 0 && last.sent == now || n >= maxSpans && last.flags&spanLost == 0 {
+			last.end, last.sent = end, now
+			return
+		}
+	}
+	if len(b.list) == cap(b.list) && b.head >= len(b.list)/2 {
+		b.list = b.list[:copy(b.list, b.list[b.head:])]
+		b.head = 0
+	}
+	b.list = append(b.list, span{sent: now, end: end})
+}
+
+// count adds n bytes to the counters of spans with flags.
+func (b *scoreboard) count(flags spanFlags, n int) {
+	if flags&spanSacked != 0 {
+		b.sacked += n
+	}
+	if flags&spanLost != 0 {
+		b.lost += n
+	}
+	if flags&spanRtx != 0 {
+		b.rtx += n
+	}
+}
+
+// delivery is what an ACK told about spans: how many bytes are newly known to be delivered and, of those sent only once, when the
+// oldest and the latest were sent.
+type delivery struct {
+	bytes         int
+	first, latest sched.Time
+	timed         bool // first and latest are set
+}
+
+func (d *delivery) add(s *span, n int) {
+	d.bytes += n
+	if s.flags&spanAgain != 0 {
+		return
+	}
+	if !d.timed {
+		d.first, d.latest, d.timed = s.sent, s.sent, true
+		return
+	}
+	d.first, d.latest = min(d.first, s.sent), max(d.latest, s.sent)
+}
+
+// acked takes everything before to off the board.
+func (b *scoreboard) acked(to Seq, d *delivery) {
+	for b.spans() > 0 && b.una.Before(to) {
+		s := &b.list[b.head]
+		n := earlier(s.end, to).minus(b.una)
+		b.count(s.flags, -n)
+		if s.flags&spanSacked == 0 {
+			d.add(s, n)
+		}
+		if to.Before(s.end) {
+			b.una = to
+			break
+		}
+		b.una = s.end
+		b.head++
+	}
+	if b.spans() == 0 {
+		b.list, b.head = b.list[:0], 0
+	}
+	b.resend = later(b.resend, b.una)
+	b.lossEnd = later(b.lossEnd, b.una)
+	b.sackedEnd = later(b.sackedEnd, b.una)
+}
+
+// sack marks [left, right) as with the peer. What is not in flight, or touches SND.UNA, is ignored: it would be a D-SACK (RFC 2883), a
+// SACK of what was never sent, or nonsense.
+func (b *scoreboard) sack(left, right Seq, d *delivery) {
+	if !b.una.Before(left) || !left.Before(right) || b.end().Before(right) {
+		return
+	}
+	i := b.find(left)
+	if b.list[i].flags&spanSacked != 0 {
+		if right.AtOrBefore(b.list[i].end) {
+			return // known
+		}
+	} else if b.begin(i) != left {
+		if !b.split(i, left) {
+			left = b.list[i].end // coarse: not this span
+		}
+		i++
+	}
+	j := i
+	for ; j < len(b.list) && b.list[j].end.AtOrBefore(right); j++ {
+		b.markSacked(j, d)
+	}
+	if j < len(b.list) && b.begin(j).Before(right) && b.list[j].flags&spanSacked == 0 && b.split(j, right) {
+		b.markSacked(j, d)
+		j++
+	}
+	if i < j {
+		b.sackedEnd = later(b.sackedEnd, b.list[j-1].end)
+	}
+	b.joinSacked(i, j)
+}
+
+func (b *scoreboard) markSacked(i int, d *delivery) {
+	s := &b.list[i]
+	if s.flags&spanSacked != 0 {
+		return
+	}
+	n := b.size(i)
+	d.add(s, n)
+	b.count(s.flags, -n)
+	s.flags = spanSacked
+	b.count(s.flags, n)
+}
+
+// joinSacked makes one span of the SACKed spans [i, j) and SACKed neighbours.
+func (b *scoreboard) joinSacked(i, j int) {
+	if i > b.head && b.list[i-1].flags&spanSacked != 0 {
+		i--
+	}
+	if j < len(b.list) && b.list[j].flags&spanSacked != 0 {
+		j++
+	}
+	if j-i > 1 {
+		b.list = slices.Delete(b.list, i, j-1)
+	}
+}
+
+// split cuts span i at a sequence number inside it; false if that would be one span too many.
+func (b *scoreboard) split(i int, at Seq) bool {
+	if b.spans() >= maxSpans {
+		return false
+	}
+	first := b.list[i]
+	first.end = at
+	b.list = slices.Insert(b.list, i, first)
+	return true
+}
+
+// dupThresh is RFC 5681's and RFC 6675's: three duplicates, or what stands for them, mean a loss.
+const dupThresh = 3
+
+// detect marks as lost what RFC 6675 §4 (IsLost) says: bytes above which DupThresh discontiguous ranges, or more than (DupThresh-1)·SMSS
+// bytes, have been SACKed. It returns how many bytes it marked.
+func (b *scoreboard) detect(mss int) int {
+	if b.sacked == 0 || !b.una.Before(b.sackedEnd) {
+		return 0
+	}
+	ranges, bytes := 0, 0
+	i := b.find(b.sackedEnd - 1)
+	for ; i >= b.head; i-- {
+		if b.list[i].flags&spanSacked == 0 {
+			continue
+		}
+		ranges++
+		bytes += b.size(i)
+		if ranges >= dupThresh || bytes > (dupThresh-1)*mss {
+			return b.loseBefore(i)
+		}
+	}
+	return 0
+}
+
+// loseBefore marks the spans before span i as lost, except those SACKed. It looks at each span once.
+func (b *scoreboard) loseBefore(i int) int {
+	lost, known := 0, b.lossEnd
+	b.lossEnd = later(known, b.begin(i))
+	for i--; i >= b.head && known.Before(b.list[i].end); i-- {
+		if b.list[i].flags&(spanSacked|spanLost) == 0 {
+			lost += b.lose(i)
+		}
+	}
+	return lost
+}
+
+// lose marks span i as lost.
+func (b *scoreboard) lose(i int) int {
+	s := &b.list[i]
+	n := b.size(i)
+	b.count(s.flags, -n)
+	s.flags = s.flags&spanAgain | spanLost
+	b.count(s.flags, n)
+	b.resend = earlier(b.resend, b.begin(i))
+	return n
+}
+
+// loseFirst marks up to n bytes of the first span as lost, if they are not SACKed or lost already. It returns how many.
+func (b *scoreboard) loseFirst(n int) int {
+	if b.spans() == 0 || b.list[b.head].flags&(spanSacked|spanLost) != 0 {
+		return 0
+	}
+	if b.size(b.head) > n {
+		b.split(b.head, b.una+Seq(n))
+	}
+	return b.lose(b.head)
+}
+
+// loseLarge marks as lost what is in flight in spans of more than n bytes.
+func (b *scoreboard) loseLarge(n int) {
+	for i := b.head; i < len(b.list); i++ {
+		if b.list[i].flags&spanSacked == 0 && b.size(i) > n {
+			b.lose(i)
+		}
+	}
+}
+
+// loseAll marks everything as lost, SACKed or not: "The data sender MUST … turn off all of the SACKed bits, since the timeout might
+// indicate that the data receiver has reneged" (RFC 2018 §8).
+func (b *scoreboard) loseAll() {
+	if b.spans() == 0 {
+		return
+	}
+	end := b.end()
+	b.list = append(b.list[:0], span{end: end, flags: spanLost | spanAgain})
+	b.head, b.sacked, b.rtx = 0, 0, 0
+	b.lost = b.flight()
+	b.resend, b.lossEnd, b.sackedEnd = b.una, b.una, b.una
+}
+
+// next is the first range that is lost and was not sent again (NextSeg rule 1 of RFC 6675 §4); false if there is none.
+func (b *scoreboard) next() (begin, end Seq, ok bool) {
+	if !b.toResend() {
+		return 0, 0, false
+	}
+	for i := b.find(b.resend); i < len(b.list); i++ {
+		if b.list[i].flags&(spanLost|spanRtx) == spanLost {
+			b.resend = b.begin(i)
+			return b.resend, b.list[i].end, true
+		}
+	}
+	return 0, 0, false
+}
+
+// retransmitted marks what next gave, up to end, as sent again.
+func (b *scoreboard) retransmitted(end Seq, now sched.Time) {
+	i := b.find(b.resend)
+	if end.Before(b.list[i].end) {
+		b.split(i, end)
+	}
+	s := &b.list[i]
+	s.flags |= spanRtx | spanAgain
+	s.sent = now
+	b.rtx += b.size(i)
+	b.resend = s.end
+	b.joinResent(i)
+}
+
+// joinResent joins span i to the one before it if that has had the same fate, so that a long retransmission is not many spans.
+func (b *scoreboard) joinResent(i int) {
+	if i > b.head && b.list[i-1].flags == b.list[i].flags && b.list[i-1].sent == b.list[i].sent {
+		b.list = slices.Delete(b.list, i-1, i)
+	}
+}
+
+// guess marks as lost what is most likely to be, when there is nothing better to send (NextSeg rules 3 and 4 of RFC 6675 §4): up to
+// n bytes of the first hole below what was SACKed or, with last, the end of what is in flight. It reports whether there is anything.
+func (b *scoreboard) guess(n int, last bool) bool {
+	if last {
+		i := len(b.list) - 1
+		if i < b.head || b.list[i].flags != 0 {
+			return false
+		}
+		if b.size(i) > n && b.split(i, b.list[i].end-Seq(n)) {
+			i++
+		}
+		return b.lose(i) > 0
+	}
+	for i := b.find(b.resend); i < len(b.list) && b.begin(i).Before(b.sackedEnd); i++ {
+		if b.list[i].flags&(spanSacked|spanLost) == 0 {
+			if b.size(i) > n {
+				b.split(i, b.begin(i)+Seq(n))
+			}
+			return b.lose(i) > 0
+		}
+	}
+	return false
+}

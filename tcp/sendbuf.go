@@ -1,0 +1,150 @@
+package tcp
+
+import (
+	"syscall"
+
+	"github.com/weirnet/weir/buffer"
+	"github.com/weirnet/weir/sched"
+)
+
+// maxBufferLimit keeps limits, windows and the sums of them far from overflow: twice the largest window there can be.
+const maxBufferLimit = 1<<31 - 1
+
+// flight is the send side of a connection that has something queued or in flight; an idle connection has none.
+type flight struct {
+	queue buffer.Buffer // from SND.UNA on: what is not acknowledged, then what is not sent
+	board scoreboard    // of what is in [SND.UNA, SND.NXT)
+	recovery
+
+	timerAt  sched.Time // retransmission or persist timer; Never: off
+	stalled  sched.Time // since when nothing was acknowledged, for the user timeout
+	roundEnd Seq        // SND.NXT at the first ACK of this round trip
+	smallEnd Seq        // SND.NXT after the last segment that was not full (Minshall's Nagle)
+	backoff  uint8      // doublings of the RTO
+	expiries uint8      // of the timer without a sign of life
+	persist  bool       // timerAt is the persist timer
+	forced   bool       // the persist timer expired: send into a small window (RFC 9293 §3.8.6.2.1, "the override timeout")
+	limited  bool       // the congestion window is what ended the last sending
+}
+
+// flight is c.snd, taken from the pool if there was none.
+func (c *Conn) flight() *flight {
+	if c.snd == nil {
+		f, _ := c.cfg.flights.Get().(*flight)
+		if f == nil {
+			f = new(flight)
+		}
+		f.queue.SetPool(c.cfg.Buffers)
+		f.board.reset(c.sndUna)
+		f.timerAt, f.stalled = sched.Never, c.now
+		f.roundEnd, f.smallEnd = c.sndNxt, c.sndUna
+		c.snd = f
+	}
+	return c.snd
+}
+
+// dropFlight gives the send side back: all is acknowledged, or given up.
+func (c *Conn) dropFlight() {
+	f := c.snd
+	if f == nil {
+		return
+	}
+	c.snd = nil
+	c.writable()
+	f.queue.Release()
+	*f = flight{queue: f.queue, board: f.board}
+	c.cfg.flights.Put(f)
+}
+
+// queueStart is the sequence number of the first byte in the queue: SND.UNA, or behind the SYN.
+func (c *Conn) queueStart() Seq {
+	if c.sndUna == c.iss && !c.state.synchronized() {
+		return c.iss + 1
+	}
+	return c.sndUna
+}
+
+// queueEnd is the sequence number behind the last byte queued: that of the FIN, once there is one.
+func (c *Conn) queueEnd() Seq {
+	if c.snd == nil {
+		return c.sndNxt
+	}
+	return c.queueStart() + Seq(c.snd.queue.Size())
+}
+
+// finPending: a FIN is queued and was never sent.
+func (c *Conn) finPending() bool { return c.is(finQueued) && c.sndNxt.AtOrBefore(c.queueEnd()) }
+
+// SendSpace is how many bytes may be published now; 0 at the limit, and then until a third of it is free (event Writable).
+func (c *Conn) SendSpace() int {
+	if c.is(sendFull) {
+		return 0
+	}
+	if c.snd == nil {
+		return int(c.sendLimit)
+	}
+	return max(int(c.sendLimit)-c.snd.queue.Footprint(), 0)
+}
+
+// Write queues all of src for sending by src.Publish (so that a writer may go on filling the same chunk). The error is why it cannot: Err,
+// or EPIPE after CloseWrite.
+func (c *Conn) Write(now sched.Time, src *buffer.Buffer) error {
+	c.tick(now)
+	switch {
+	case c.state == Closed && c.err != nil:
+		return c.err
+	case c.state == Closed || c.state == TimeWaiting || c.is(finQueued):
+		return syscall.EPIPE
+	case src.Size() == 0:
+		return nil
+	}
+	f := c.flight()
+	if f.queue.Size() == 0 {
+		f.stalled = c.now
+	}
+	src.Publish(&f.queue)
+	if f.queue.Footprint() >= int(c.sendLimit) {
+		c.set(sendFull)
+	}
+	return nil
+}
+
+// writable ends sendFull when there is room again.
+func (c *Conn) writable() {
+	if c.is(sendFull) && (c.snd == nil || c.snd.queue.Footprint() <= int(c.sendLimit)/3*2) {
+		c.clear(sendFull)
+		c.events |= Writable
+	}
+}
+
+// SendQueue is the number of bytes queued and not acknowledged.
+func (c *Conn) SendQueue() int {
+	if c.snd == nil {
+		return 0
+	}
+	return c.snd.queue.Size()
+}
+
+// Unsent is the number of bytes queued and never sent.
+func (c *Conn) Unsent() int {
+	if c.snd == nil {
+		return 0
+	}
+	return max(min(c.queueEnd().minus(c.sndNxt), c.snd.queue.Size()), 0)
+}
+
+// SetBuffers changes the limits of send and receive buffer in bytes of chunk capacity; 0 keeps one. A window that has been offered
+// stays offered, and the window scale of the handshake bounds what a larger receive buffer can offer.
+func (c *Conn) SetBuffers(send, receive int) {
+	if send > 0 {
+		c.sendLimit = int32(min(send, maxBufferLimit))
+		c.clear(sendFull)
+		if c.SendSpace() == 0 {
+			c.set(sendFull)
+		}
+	}
+	if receive > 0 {
+		c.recvLimit = int32(min(receive, maxBufferLimit))
+		c.rcvWnd = min(c.rcvWnd, uint32(c.recvLimit))
+	}
+}

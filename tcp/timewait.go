@@ -1,0 +1,104 @@
+package tcp
+
+import (
+	"time"
+
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/wire"
+)
+
+// TimeWait is the compact record of a connection in TIME-WAIT: at most 64 bytes.
+//
+// It acknowledges the peer's FIN again if our last ACK was lost, keeps old duplicates from a new incarnation of the connection, and
+// lets one begin that is safe from them. A RST does not end it (RFC 1337 §3, F1).
+type TimeWait struct {
+	sndNxt, rcvNxt Seq
+	tsRecent       uint32
+	tsOffset       uint32
+	window         uint32 // bytes
+	wscale         uint8
+	ts             bool // timestamps were in use
+	offers         bool // they are by our configuration, so that a next incarnation uses them if its SYN has them
+	length         time.Duration
+	due            sched.Time
+	replied        sched.Time // when the last limited reply was sent
+}
+
+// TimeWaitVerdict is what becomes of a record.
+type TimeWaitVerdict uint8
+
+const (
+	TimeWaitKeep   TimeWaitVerdict = iota
+	TimeWaitReply                  // send reply
+	TimeWaitReopen                 // a SYN that may open a new incarnation (RFC 9293 §3.6.1, RFC 6191): remove the record, treat as to LISTEN; NextISS is the least ISS
+)
+
+// NewTimeWait makes the record of c, which is in TIME-WAIT.
+func NewTimeWait(now sched.Time, c *Conn) TimeWait {
+	now = max(now, c.now)
+	length := c.cfg.timeWait()
+	return TimeWait{
+		sndNxt: c.sndNxt, rcvNxt: c.rcvNxt,
+		tsRecent: c.tsRecent, tsOffset: c.tsOffset,
+		window: uint32(max(c.rcvAdv.minus(c.rcvNxt), 0)), wscale: c.rcvWScale,
+		ts: c.is(useTS), offers: !c.cfg.NoTimestamps,
+		length: length, due: now.Add(length),
+		replied: now.Add(-replyInterval),
+	}
+}
+
+// Deadline is when the record has had its time: remove it then.
+func (w *TimeWait) Deadline() sched.Time { return w.due }
+
+// NextISS is the least initial sequence number for a next incarnation of the connection: beyond all that this one has sent
+// (RFC 9293 §3.6.1).
+func (w *TimeWait) NextISS() Seq { return w.sndNxt }
+
+// Input is SEGMENT ARRIVES for TIME-WAIT (RFC 9293 §3.10.7.4).
+func (w *TimeWait) Input(now sched.Time, seg, reply *Segment) TimeWaitVerdict {
+	switch {
+	case seg.Flags&wire.RST != 0:
+		return TimeWaitKeep
+	case seg.Flags&(wire.SYN|wire.ACK) == wire.SYN && w.reopens(seg):
+		return TimeWaitReopen
+	}
+	stale := w.ts && seg.Options.TS && int32(seg.Options.TSVal-w.tsRecent) < 0 // PAWS, RFC 7323 §5.3
+	if seg.Flags&wire.FIN != 0 && seg.end() == w.rcvNxt && !stale {
+		// "The only thing that can arrive in this state is a retransmission of the remote FIN. Acknowledge it, and restart the
+		// 2 MSL timeout." Not limited: only the peer knows this number.
+		w.due = max(w.due, now.Add(w.length))
+		return w.ack(now, reply)
+	}
+	// An acknowledgment without anything else is not answered, or two ends in TIME-WAIT would never stop.
+	if !stale && acceptable(seg, w.rcvNxt, w.window) && seg.Len() == 0 && seg.Ack.AtOrBefore(w.sndNxt) {
+		return TimeWaitKeep
+	}
+	if now.Sub(w.replied) < replyInterval {
+		return TimeWaitKeep
+	}
+	w.replied = now
+	return w.ack(now, reply)
+}
+
+// reopens decides by RFC 6191 §2 whether a SYN is newer than all that this incarnation has seen: by its timestamp if both have one; if
+// only the new one has timestamps, they protect it (PAWS); else by its sequence number.
+func (w *TimeWait) reopens(syn *Segment) bool {
+	higher := w.rcvNxt.AtOrBefore(syn.Seq) // than the last number seen
+	switch {
+	case !w.offers || !syn.Options.TS:
+		return higher
+	case w.ts:
+		newer := int32(syn.Options.TSVal - w.tsRecent)
+		return newer > 0 || newer == 0 && higher
+	}
+	return true
+}
+
+// ack fills reply with the ACK of what we have.
+func (w *TimeWait) ack(now sched.Time, reply *Segment) TimeWaitVerdict {
+	fill(reply, w.sndNxt, w.rcvNxt, wire.ACK, uint16(min(w.window>>w.wscale, 65535)))
+	if w.ts {
+		reply.Options.TS, reply.Options.TSVal, reply.Options.TSEcr = true, timestamp(now, w.tsOffset), w.tsRecent
+	}
+	return TimeWaitReply
+}
