@@ -116,9 +116,10 @@ func TestPollErrorEndsItsQueueAlone(t *testing.T) {
 		r.fail <- broken
 		synctest.Wait()
 		for range 3 {
+			p := pool.Get()
 			select { // one of the queues is still read
-			case r.queues[0] <- pool.Get():
-			case r.queues[1] <- pool.Get():
+			case r.queues[0] <- p:
+			case r.queues[1] <- p:
 			}
 		}
 		err := stop()

@@ -60,7 +60,7 @@ func TestSegmentArrives(t *testing.T) {
 					cases[i].text = inTimeWait(cases[i])
 				}
 			}
-			runScripts(t, s.way+"\n state "+s.state+"\n event connected\n +1 quiet\n", cases[:])
+			runScripts(t, s.way+"\n state "+s.state+"\n event connected\n +.2 quiet\n", cases[:])
 		})
 	}
 }
@@ -71,6 +71,8 @@ func inTimeWait(s script) string {
 	switch {
 	case strings.HasPrefix(s.name, "RST"):
 		return s.text[:strings.Index(s.text, "\n")] + "\n quiet\n state TIME-WAIT"
+	case strings.Contains(s.name, "far too old"):
+		return s.text[:strings.Index(s.text, "\n")] + "\n quiet"
 	case strings.HasPrefix(s.name, "SYN exact"), strings.HasPrefix(s.name, "SYN in"):
 		return s.text[:strings.Index(s.text, "\n")] + "\n > R. =0:0(0)\n state CLOSED"
 	}
@@ -149,12 +151,12 @@ func TestTrimming(t *testing.T) {
 			> . 1:1(0) ack 151
 			read 200 150`},
 		{"ends behind the window", `
-			read 1 0
-			< . 1:1001(1000) ack 1
-			> . 1:1(0) ack 1001
 			< FP. 65001:66001(1000) ack 1
-			> . 1:1(0) ack 1001
-			state ESTABLISHED`},
+			> . 1:1(0) ack 1
+			< . 1:65001(65000) ack 1
+			> . 1:1(0) ack 65536
+			state ESTABLISHED
+			read 70000 65535`},
 		{"wholly inside what is there out of order", `
 			< . 1001:3001(2000) ack 1
 			> . 1:1(0) ack 1
@@ -172,8 +174,5 @@ func TestChallengeLimit(t *testing.T) {
 	for i := range 1000 {
 		fmt.Fprintf(&text, "+.0001 < R %d:%d(0)\n", 10+i, 10+i)
 	}
-	err := challengeFlood(active + text.String())
-	if err < 1 || err > 20 {
-		t.Errorf("%d challenge ACKs to 1000 RSTs in a tenth of a second", err)
-	}
+	runScripts(t, active, []script{{"RSTs in the window", "collect\n" + text.String() + "drain 1 20\n state ESTABLISHED"}})
 }

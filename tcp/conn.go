@@ -41,7 +41,7 @@ type Conn struct {
 	iss, sndUna, sndNxt Seq
 	sndWL1, sndWL2      Seq
 	sndWnd, maxSndWnd   uint32 // bytes, and the largest ever
-	rstSeq              Seq    // of the RST that answers an ACK of what was never sent
+	rstSeq              Seq    // SEG.ACK of the segment that a RST answers
 
 	// Receive sequence space. The window offered ends at rcvAdv, which never goes back.
 	rcvNxt, rcvAdv       Seq
@@ -73,6 +73,7 @@ const (
 	useWScale                        // window scaling was agreed on
 	noDelay                          // no Nagle
 	finQueued                        // a FIN follows the send queue
+	finSent                          // that FIN was sent, at least once
 	finTaken                         // the peer's FIN was received in order; rcvNxt is behind it
 	finAhead                         // the peer's FIN was received, at rcvFin, but not all before it
 	readClosed                       // what is received is thrown away
@@ -84,7 +85,7 @@ const (
 	ackNow
 	pendSYN       // SYN, in SYN-RECEIVED SYN-ACK
 	pendRST       // RST that ends the connection
-	pendRSTReply  // RST <SEQ=rstSeq> that does not
+	pendRSTReply  // RST <SEQ=rstSeq>, in answer to a segment
 	pendKeepAlive // keepalive probe
 	pendProbe     // zero-window probe
 )

@@ -171,9 +171,9 @@ func (c *Conn) reportAck(f *flight, n *ackNews) {
 		RTT:      n.rtt,
 		MinRTT:   c.rtt.min,
 		SRTT:     c.rtt.srtt,
-		// In slow start half a window is enough: growing to twice what is used never outruns the use (RFC 7661 §4.4 is stricter;
-		// Linux does the same).
-		CwndLimited: f.limited || cwnd < c.cc.Ssthresh() && cwnd < 2*n.pipe,
+		// RFC 5681 §3.1: only an ACK that "cumulatively acknowledges new data" lets the window grow. In slow start it is enough if
+		// half of the window is in use: growing to twice that never outruns the use (as Linux has it; RFC 7661 §4.4 is stricter).
+		CwndLimited: n.acked > 0 && (f.limited || cwnd < c.cc.Ssthresh() && cwnd < 2*n.pipe),
 		Round:       round,
 	})
 }

@@ -1,7 +1,6 @@
 package tcp_test
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/weirnet/weir/tcp/tcptest"
@@ -50,7 +49,3 @@ const (
 		+.1 < . 1:1(0) ack 1
 	`
 )
-
-// quickAcked uses up the ACKs that are not delayed at the beginning of a connection: 16 segments arrive, each is acknowledged at once,
-// and all of it is read.
-func quickAcked() string { return strings.Repeat("", 0) }

@@ -73,7 +73,7 @@ func (c *Conn) queueEnd() Seq {
 }
 
 // finPending: a FIN is queued and was never sent.
-func (c *Conn) finPending() bool { return c.is(finQueued) && c.sndNxt.AtOrBefore(c.queueEnd()) }
+func (c *Conn) finPending() bool { return c.is(finQueued) && !c.is(finSent) }
 
 // SendSpace is how many bytes may be published now; 0 at the limit, and then until a third of it is free (event Writable).
 func (c *Conn) SendSpace() int {
@@ -147,4 +147,9 @@ func (c *Conn) SetBuffers(send, receive int) {
 		c.recvLimit = int32(min(receive, maxBufferLimit))
 		c.rcvWnd = min(c.rcvWnd, uint32(c.recvLimit))
 	}
+}
+
+// CanWrite reports whether the application may queue data: the connection is open, or opening, and CloseWrite was not called.
+func (c *Conn) CanWrite() bool {
+	return c.state != Closed && c.state != TimeWaiting && !c.is(finQueued)
 }

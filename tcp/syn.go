@@ -94,8 +94,16 @@ func (r *SynRecv) Input(now sched.Time, seg, reply *Segment) SynVerdict {
 	if seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN && seg.Seq == r.irs {
 		return r.duplicateSYN(now, reply)
 	}
-	// First, the sequence number (RFC 9293) and the timestamp (PAWS, RFC 7323 §5.3 R1; not for RST).
-	if !r.acceptable(seg) {
+	// First, the timestamp, unless it is a RST: RFC 7323 §3.2 ("SHOULD silently drop" what has none) and §5.3 R1 (PAWS); and the
+	// sequence number (RFC 9293).
+	stale := false
+	if r.ts && seg.Flags&wire.RST == 0 {
+		if !seg.Options.TS {
+			return SynKeep
+		}
+		stale = int32(seg.Options.TSVal-r.tsRecent) < 0
+	}
+	if stale || !acceptable(seg, r.irs+1, uint32(r.window)) {
 		if seg.Flags&wire.RST != 0 {
 			return SynKeep
 		}
@@ -133,15 +141,6 @@ func (r *SynRecv) duplicateSYN(now sched.Time, reply *Segment) SynVerdict {
 	r.retransmitted = true
 	r.synAck(now, reply)
 	return SynReply
-}
-
-// acceptable is the test of RFC 9293 §3.4 against the window that the SYN-ACK offered, and PAWS.
-func (r *SynRecv) acceptable(seg *Segment) bool {
-	if !acceptable(seg, r.irs+1, uint32(r.window)) {
-		return false
-	}
-	stale := r.ts && seg.Options.TS && int32(seg.Options.TSVal-r.tsRecent) < 0
-	return !stale || seg.Flags&wire.RST != 0
 }
 
 // acceptable is the test of RFC 9293 §3.4: whether part of seg lies in the window of size bytes from next on.

@@ -107,6 +107,8 @@ func TestSynRecvArrives(t *testing.T) {
 		{"another SYN elsewhere", wire.TCPOptions{}, Segment{Seq: 200, Flags: wire.SYN}, SynReply, challenge},
 		{"SYN-ACK", wire.TCPOptions{}, Segment{Seq: 500, Ack: 9001, Flags: wire.SYN | wire.ACK}, SynReply, challenge},
 		{"PAWS", allOptions, Segment{Seq: 501, Ack: 9001, Flags: wire.ACK, Options: ts(76)}, SynReply, challenge},
+		{"no timestamp", allOptions, Segment{Seq: 501, Ack: 9001, Flags: wire.ACK}, SynKeep, Segment{}},
+		{"RST without timestamp", allOptions, Segment{Seq: 501, Flags: wire.RST}, SynDrop, Segment{}},
 		{"timestamp equal", allOptions, Segment{Seq: 501, Ack: 9001, Flags: wire.ACK, Options: ts(77)}, SynAccept, Segment{}},
 		{"timestamp wrapped", allOptions, Segment{Seq: 501, Ack: 9001, Flags: wire.ACK, Options: ts(1 << 31)}, SynAccept, Segment{}},
 	} {

@@ -69,8 +69,11 @@ func (w *TimeWait) Input(now sched.Time, seg, reply *Segment) TimeWaitVerdict {
 		w.due = max(w.due, now.Add(w.length))
 		return w.ack(now, reply)
 	}
-	// An acknowledgment without anything else is not answered, or two ends in TIME-WAIT would never stop.
-	if !stale && acceptable(seg, w.rcvNxt, w.window) && seg.Len() == 0 && seg.Ack.AtOrBefore(w.sndNxt) {
+	switch {
+	case stale, !acceptable(seg, w.rcvNxt, w.window):
+	case seg.Flags&wire.SYN != 0: // RFC 5961 §4
+	case seg.Flags&wire.ACK != 0 && w.sndNxt.Before(seg.Ack): // RFC 5961 §5
+	default: // not answered, or two ends in TIME-WAIT would never stop
 		return TimeWaitKeep
 	}
 	if now.Sub(w.replied) < replyInterval {

@@ -38,6 +38,8 @@ func TestTimeWaitArrives(t *testing.T) {
 		{"ACK", false, Segment{Seq: 500, Ack: 9000, Flags: wire.ACK}, TimeWaitKeep, false},
 		{"ACK, PAWS", true, Segment{Seq: 500, Ack: 9000, Flags: wire.ACK, Options: old}, TimeWaitReply, false},
 		{"ACK of more than was sent", false, Segment{Seq: 500, Ack: 9001, Flags: wire.ACK}, TimeWaitReply, false},
+		{"data behind the FIN", false, Segment{Seq: 501, Ack: 9000, Flags: wire.ACK | wire.FIN}, TimeWaitKeep, false},
+		{"no ACK", false, Segment{Seq: 500, Flags: wire.PSH}, TimeWaitKeep, false},
 		{"old duplicate", false, Segment{Seq: 300, Ack: 9000, Flags: wire.ACK}, TimeWaitReply, false},
 		{"right of the window", false, Segment{Seq: 500 + 60000, Ack: 9000, Flags: wire.ACK}, TimeWaitReply, false},
 		{"RST", false, Segment{Seq: 500, Flags: wire.RST}, TimeWaitKeep, false},

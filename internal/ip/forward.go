@@ -41,10 +41,9 @@ func (l *Layer) forward4(in *inbound, p *packet.Packet, h wire.IPv4) {
 		return
 	}
 	p.WritableHeaders()
-	h = wire.IPv4(p.Header(packet.Network))
-	h.DecrementTTL()
+	wire.IPv4(p.Header(packet.Network)).DecrementTTL()
 	if tooBig {
-		l.forwardFragments(in, p, h, out)
+		l.forwardFragments(in, p, out)
 		return
 	}
 	l.sendOn(in, p, out)
@@ -143,7 +142,7 @@ func outbound(p *packet.Packet) {
 }
 
 // forwardFragments cuts a forwarded packet that is too large for its way out and may be fragmented, TTL decremented. It owns p.
-func (l *Layer) forwardFragments(in *inbound, p *packet.Packet, h wire.IPv4, out *Interface) {
+func (l *Layer) forwardFragments(in *inbound, p *packet.Packet, out *Interface) {
 	outbound(p)
 	parts := []*packet.Packet{p}
 	if p.GSO != packet.GSONone {
@@ -155,7 +154,7 @@ func (l *Layer) forwardFragments(in *inbound, p *packet.Packet, h wire.IPv4, out
 			drop(p, &in.c.fragFails)
 			continue
 		}
-		h = wire.IPv4(p.Header(packet.Network))
+		h := wire.IPv4(p.Header(packet.Network))
 		f := fragmenter{l: l, c: in.c, meta: p.Meta, iface: out.Index, header4: fields4(h)}
 		var payload buffer.Buffer
 		payload.SetPool(l.cfg.Packets.Buffers())

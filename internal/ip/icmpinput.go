@@ -19,6 +19,7 @@ type Error struct {
 	Errno            error // portable syscall.E…: ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EACCES, EMSGSIZE, EPROTO…
 	Hard             bool  // port or protocol unreachable, prohibited (RFC 1122 §4.2.3.9)
 	MTU              int   // packet too big / fragmentation needed: next-hop MTU (0: not given), not below what SetPathMTU takes
+	Batch            any   // what the caller of Input gave
 }
 
 // meaning is what an ICMP error says to a socket: the errors that Linux gives for it.
@@ -138,6 +139,7 @@ func (l *Layer) report(in *inbound, p *packet.Packet, m *Meta, e *Error, q *wire
 		return
 	}
 	if l.cfg.Error != nil {
+		e.Batch = in.batch
 		l.cfg.Error(in.now, e)
 	}
 	p.Release()

@@ -15,6 +15,7 @@ type inbound struct {
 	t        *Table
 	ifc      *Interface
 	c        *counters
+	batch    any
 	src, dst key
 	verdict  verdict
 }
@@ -30,9 +31,10 @@ const (
 	forwarded         // somebody else's
 )
 
-// Input takes a packet that came in by an interface (p.Iface), joined or not. It owns p.
-func (l *Layer) Input(now sched.Time, p *packet.Packet) {
-	in := inbound{now: now, t: l.table.Load(), c: l.count(int(p.Iface))}
+// Input takes a packet that came in by an interface (p.Iface), joined or not. It owns p. Batch is handed through to Meta.Batch and
+// Error.Batch (the caller collects there what a batch of packets makes necessary); ip does not look at it.
+func (l *Layer) Input(now sched.Time, p *packet.Packet, batch any) {
+	in := inbound{now: now, batch: batch, t: l.table.Load(), c: l.count(int(p.Iface))}
 	in.c.inReceives.Add(uint64(max(p.Segs, 1)))
 	in.ifc = in.t.Interface(int(p.Iface))
 	if in.ifc == nil || !in.ifc.Up {

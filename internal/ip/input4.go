@@ -44,7 +44,7 @@ func (l *Layer) input4(in *inbound, p *packet.Packet, hdr []byte) {
 // deliver4 delivers a whole datagram.
 func (l *Layer) deliver4(in *inbound, p *packet.Packet, h wire.IPv4) {
 	m := l.meta()
-	*m = Meta{Src: h.Src(), Dst: h.Dst(), Protocol: h.Protocol(), TTL: h.TTL(), TOS: h.TOS()}
+	*m = Meta{Src: h.Src(), Dst: h.Dst(), Protocol: h.Protocol(), TTL: h.TTL(), TOS: h.TOS(), Batch: in.batch}
 	l.deliver(in, p, m)
 	l.putMeta(m)
 }
@@ -68,9 +68,6 @@ func (l *Layer) options4(in *inbound, p *packet.Packet, h wire.IPv4) bool {
 	}
 	return true
 }
-
-// maxPayload4 is the largest payload that a datagram can have.
-const maxPayload4 = wire.IPv4MaxMTU - wire.IPv4MinLen
 
 // fragment4 takes a fragment for us, and goes on with the datagram that it completes.
 func (l *Layer) fragment4(in *inbound, p *packet.Packet, h wire.IPv4) {

@@ -53,7 +53,7 @@ func (l *Layer) deliver6(in *inbound, p *packet.Packet, upper wire.Protocol) {
 		return
 	}
 	m := l.meta()
-	*m = Meta{Src: h.Src(), Dst: h.Dst(), Protocol: upper, TTL: h.HopLimit(), TOS: h.TrafficClass()}
+	*m = Meta{Src: h.Src(), Dst: h.Dst(), Protocol: upper, TTL: h.HopLimit(), TOS: h.TrafficClass(), Batch: in.batch}
 	l.deliver(in, p, m)
 	l.putMeta(m)
 }

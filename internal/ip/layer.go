@@ -32,6 +32,7 @@ type Meta struct {
 	Scope    int  // Iface for link-local addresses and for isolated interfaces, else 0
 	Foreign  bool // Dst is ours only by AnyDestination
 	Multi    bool // Dst is a multicast or broadcast address
+	Batch    any  // what the caller of Input gave
 }
 
 // Config of a Layer. The functions are called without any lock of the layer.

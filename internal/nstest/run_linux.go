@@ -50,6 +50,9 @@ func run(t *testing.T, user bool, fn func(t *testing.T)) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", arguments(t)...)
 	cmd.Env = append(os.Environ(), inside+"="+t.Name())
+	if os.Getenv("GORACE") == "" {
+		cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0") // else the race detector sleeps for a second at the end
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if user {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER

@@ -376,4 +376,3 @@ func (s *Stack) expiry(b *batch) {
 	s.batches.Put(b)
 	s.kickQueues()
 }
-

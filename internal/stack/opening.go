@@ -76,7 +76,7 @@ func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 	if path, err := s.ip.Path(m.Dst, m.Src, s.scope(m.Src, m.Iface), true); err == nil {
 		mtu = path.MTU
 	}
-	o.rec.Init(&s.cfg.TCP, now, seg, s.params(now, k, mtu))
+	o.rec.Init(s.cfg.TCP, now, seg, s.params(now, k, mtu))
 	return o
 }
 
@@ -175,7 +175,7 @@ func (o *opening) accept(now sched.Time, seg *tcp.Segment, b *batch) {
 	if o.listener != nil {
 		t.init(s, o.flow.key, false)
 	}
-	ev := t.conn.Accept(&s.cfg.TCP, now, &o.rec, seg)
+	ev := t.conn.Accept(s.cfg.TCP, now, &o.rec, seg)
 	t.transparent = true // the handshake has shown that the address works as ours
 	o.dead = true
 	s.timers.Cancel(&o.timer)
@@ -322,4 +322,3 @@ func (w *timeWait) shut() {
 		w.remove()
 	}
 }
-

@@ -42,9 +42,9 @@ type Config struct {
 	Spawn func(func())  // starts a goroutine; never called under a virtual clock
 
 	Packets *packet.Pool
-	TCP     tcp.Config
-	Memory  int64 // bytes of chunk capacity that all socket queues together may hold; 512 MiB
-	Forward bool  // route between interfaces
+	TCP     *tcp.Config // not to be shared with another stack; nil: the defaults
+	Memory  int64       // bytes of chunk capacity that all socket queues together may hold; 512 MiB
+	Forward bool        // route between interfaces
 
 	MaxPending int // request handlers at once; 1024
 	Backlog    int // of a listener: handshakes in progress, and connections not yet accepted; 4096
@@ -89,6 +89,9 @@ type Stack struct {
 func New(c Config) *Stack {
 	if c.Packets == nil {
 		c.Packets = packet.NewPool(buffer.NewPool(buffer.Options{}))
+	}
+	if c.TCP == nil {
+		c.TCP = &tcp.Config{}
 	}
 	c.TCP.Buffers = c.Packets.Buffers()
 	setDefault(&c.Memory, 512<<20)

@@ -43,6 +43,7 @@ type TCP struct {
 	waiting     bool // on a transmit queue's waiting list
 	writing     bool // stage is in a writer's hands
 	closed      bool // by the application
+	starved     bool // a writer was refused because the memory budget was used up
 	errTaken    bool // the error was reported; what follows is EOF and EPIPE, as with a kernel's socket
 	transparent bool // the local address need not be ours
 }
@@ -91,7 +92,7 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 	t.inTable = true
 	t.usePath(&path)
 	now := s.now()
-	t.conn.Connect(&s.cfg.TCP, now, s.params(now, &t.flow.key, path.MTU))
+	t.conn.Connect(s.cfg.TCP, now, s.params(now, &t.flow.key, path.MTU))
 	t.output(now)
 	t.mu.Unlock()
 	s.stats.activeOpens.Add(1)
@@ -207,9 +208,9 @@ func (t *TCP) Expire(now sched.Time) {
 	}
 	ev := t.conn.Expire(now)
 	t.output(now)
-	t.settle(now, ev)
+	r := t.settle(now, ev)
 	t.mu.Unlock()
-	if r := readiness(ev); r != 0 && t.notifier != nil {
+	if r != 0 && t.notifier != nil {
 		t.notifier.Notify(r)
 	}
 	t.stack.kickQueues()
@@ -223,7 +224,7 @@ func (t *TCP) input(now sched.Time, seg *tcp.Segment, b *batch) bool {
 		t.mu.Unlock()
 		return false
 	}
-	if seg.Payload.Size() > 0 && t.charged > pressedRoom && s.pressed() && t.conn.ReadSize() > 0 {
+	if seg.Payload.Size() > 0 && t.overBudget() && t.conn.ReadSize() > 0 {
 		seg.Payload.Release() // the peer sends it again; the memory is for those who read
 		s.stats.memoryDrops.Add(1)
 		t.mu.Unlock()
@@ -231,14 +232,15 @@ func (t *TCP) input(now sched.Time, seg *tcp.Segment, b *batch) bool {
 	}
 	ev := t.conn.Input(now, seg)
 	t.output(now)
-	t.settle(now, ev)
+	r := t.settle(now, ev)
 	t.mu.Unlock()
-	b.wake(t.notifier, readiness(ev))
+	b.wake(t.notifier, r)
 	return true
 }
 
-// settle follows the connection out of the flow table, gives memory back and accounts for what is held; t.mu is held.
-func (t *TCP) settle(now sched.Time, ev tcp.Events) {
+// settle follows the connection out of the flow table, gives memory back, accounts for what is held, and returns whom to wake; t.mu is
+// held.
+func (t *TCP) settle(now sched.Time, ev tcp.Events) Ready {
 	if ev&tcp.TimeWaitNow != 0 && t.inTable {
 		t.inTable = false
 		t.stack.enterTimeWait(now, t)
@@ -256,7 +258,16 @@ func (t *TCP) settle(now sched.Time, ev tcp.Events) {
 		t.stack.charge(held - t.charged)
 		t.charged = held
 	}
+	r := readiness(ev)
+	if t.starved && !t.overBudget() {
+		t.starved = false
+		r |= WriteReady
+	}
+	return r
 }
+
+// overBudget reports whether t must not hold more, because the stack's memory is used up and t has its minimum.
+func (t *TCP) overBudget() bool { return t.charged > pressedRoom && t.stack.pressed() }
 
 // dropStage gives the writer's chunk back when nothing is queued that it could extend: an idle connection holds none.
 func (t *TCP) dropStage() {
@@ -362,8 +373,11 @@ func (t *TCP) readDone(n int) {
 	if send {
 		t.output(now)
 	}
-	t.settle(now, 0)
+	r := t.settle(now, 0)
 	t.mu.Unlock()
+	if r != 0 && t.notifier != nil {
+		t.notifier.Notify(r)
+	}
 	if send {
 		t.stack.flushAll()
 	}
@@ -396,10 +410,11 @@ func (t *TCP) sendSpace() (int, error) {
 	if !t.conn.CanWrite() {
 		return 0, syscall.EPIPE
 	}
-	space := t.conn.SendSpace()
-	if t.stack.pressed() && t.charged > pressedRoom {
-		space = 0
+	if t.overBudget() {
+		t.starved = true
+		return 0, ErrWouldBlock
 	}
+	space := t.conn.SendSpace()
 	if space <= 0 {
 		return 0, ErrWouldBlock
 	}
@@ -495,9 +510,9 @@ func (t *TCP) act(fn func(now sched.Time) (tcp.Events, error)) error {
 	now := t.stack.now()
 	ev, err := fn(now)
 	t.output(now)
-	t.settle(now, ev)
+	r := t.settle(now, ev)
 	t.mu.Unlock()
-	if r := readiness(ev); r != 0 && t.notifier != nil {
+	if r != 0 && t.notifier != nil {
 		t.notifier.Notify(r)
 	}
 	t.stack.flushAll()
@@ -624,7 +639,7 @@ func (t *TCP) icmp(now sched.Time, e *ip.Error, b *batch) {
 		ev = t.conn.ICMPError(now, tcp.Seq(e.Seq), e.Errno, e.Hard)
 	}
 	t.output(now)
-	t.settle(now, ev)
+	r := t.settle(now, ev)
 	t.mu.Unlock()
-	b.wake(t.notifier, readiness(ev))
+	b.wake(t.notifier, r)
 }

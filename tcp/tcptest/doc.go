@@ -16,6 +16,8 @@
 //	                     the connection sends it. What the line does not name is not looked at; a P in FLAGS asks for PSH, its lack
 //	                     for nothing. Several segments in a row that are all data may be one line.
 //	quiet                it has sent nothing that was not expected, and does not until now
+//	collect              from here on it may send what it likes,
+//	drain MIN MAX        up to here, if that was so many segments
 //
 // FLAGS are letters of S F R P U E(CE) CW(W)R and . for ACK. OPTION is mss N, sackOK, wscale N, TS VAL ECR, sack B:E…; the TSval of the
 // connection is the milliseconds since the script began, and * in TS is anything. In expectations also nomss, nosackOK, nowscale, noTS,

@@ -27,6 +27,7 @@ type runner struct {
 	irs    tcp.Seq // of the script as a peer
 	window uint16  // of segments that do not say
 	sent   []sent  // and not expected yet
+	lax    bool    // collect: what is sent need not be expected
 	trace  []string
 }
 
@@ -103,6 +104,11 @@ func (r *runner) run(l *line) error {
 	switch l.verb {
 	case "quiet":
 		return nil
+	case "collect":
+		r.lax = true
+		return nil
+	case "drain":
+		return r.drain(l.args)
 	case "<":
 		seg, err := parseSegment(l.args)
 		if err != nil {
@@ -146,11 +152,29 @@ func (r *runner) transmit(now sched.Time, seg *tcp.Segment) {
 
 // nothingElse fails if something was sent that no line expected.
 func (r *runner) nothingElse() error {
-	if len(r.sent) == 0 {
+	if len(r.sent) == 0 || r.lax {
 		return nil
 	}
 	s := r.sent[0]
 	return fmt.Errorf("not expected: %s > %s", r.clock(s.at), format(s.seg, r.end.Params.ISS, r.irs))
+}
+
+// drain forgets what was sent since collect, if there was as much as its arguments say.
+func (r *runner) drain(args []string) error {
+	var least, most int
+	if _, err := fmt.Sscan(strings.Join(args, " "), &least, &most); err != nil {
+		return errors.New("want MIN MAX")
+	}
+	n := len(r.sent)
+	for len(r.sent) > 0 {
+		s := r.take()
+		s.seg.Payload.Release()
+	}
+	r.lax = false
+	if n < least || n > most {
+		return fmt.Errorf("%d segments were sent", n)
+	}
+	return nil
 }
 
 // expect compares the next segments with a line.

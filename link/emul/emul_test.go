@@ -1,0 +1,694 @@
+package emul
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/bits"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/weirnet/weir/buffer"
+	"github.com/weirnet/weir/checksum"
+	"github.com/weirnet/weir/link"
+	"github.com/weirnet/weir/link/pipe"
+	"github.com/weirnet/weir/packet"
+	"github.com/weirnet/weir/sched"
+)
+
+// arrival is a packet at the far end.
+type arrival struct {
+	number int
+	at     sched.Time
+}
+
+// bench is an impaired pipe under a virtual clock, and what comes out of it.
+type bench struct {
+	t     *testing.T
+	clock *sched.Virtual
+	pool  *packet.Pool
+	dev   *Device
+	far   link.Device
+	sent  int
+	got   []arrival
+	batch []int // sizes of the batches delivered
+	check func(*packet.Packet)
+}
+
+func newBench(t *testing.T, c Config) *bench {
+	b := &bench{t: t, clock: sched.NewVirtual(time.Unix(0, 0))}
+	buffers := buffer.NewPool(buffer.Options{Check: true})
+	b.pool = packet.NewPool(buffers)
+	near, far := pipe.New(pipe.Options{})
+	b.far = far
+	b.dev = Wrap(near, c).(*Device)
+	if err := b.dev.Attach(link.Sink{Clock: b.clock, Deliver: b.deliver}); err != nil {
+		t.Fatal(err)
+	}
+	far.Attach(link.Sink{Clock: b.clock, Deliver: b.deliver})
+	t.Cleanup(func() {
+		b.dev.Close()
+		if n := b.pool.Outstanding(); n != 0 {
+			t.Errorf("%d packets leaked", n)
+		}
+		if n, _ := buffers.Outstanding(); n != 0 {
+			t.Errorf("%d chunks leaked", n)
+		}
+	})
+	return b
+}
+
+func (b *bench) deliver(_ int, batch []*packet.Packet) {
+	b.batch = append(b.batch, len(batch))
+	for _, p := range batch {
+		if b.check != nil {
+			b.check(p)
+		}
+		h, _ := p.Peek(24)
+		b.got = append(b.got, arrival{int(binary.BigEndian.Uint32(h[20:])), b.clock.Now()})
+		p.Release()
+	}
+}
+
+// newPacket returns a packet with a number, behind a header of 20 bytes.
+func newPacket(pool *packet.Pool, number, size int) *packet.Packet {
+	p := pool.Get()
+	payload := make([]byte, size-20)
+	binary.BigEndian.PutUint32(payload, uint32(number))
+	p.Data().Append(payload)
+	clear(p.Push(packet.Network, 20))
+	return p
+}
+
+// send writes n numbered packets at once.
+func (b *bench) send(n, size int) {
+	b.t.Helper()
+	var batch []*packet.Packet
+	for range n {
+		batch = append(batch, newPacket(b.pool, b.sent, size))
+		b.sent++
+	}
+	if n, err := b.dev.WritePackets(0, batch); n != len(batch) || err != nil {
+		b.t.Fatalf("WritePackets of %d: %d, %v", len(batch), n, err)
+	}
+}
+
+// sendEvery writes n packets, one each interval, and waits for them to arrive.
+func (b *bench) sendEvery(interval time.Duration, n, size int) {
+	b.t.Helper()
+	for range n {
+		b.send(1, size)
+		b.clock.Advance(interval)
+	}
+	b.clock.Advance(time.Minute)
+}
+
+func (b *bench) numbers() []int {
+	var n []int
+	for _, a := range b.got {
+		n = append(n, a.number)
+	}
+	return n
+}
+
+func TestPerfectLinkOnlyDefers(t *testing.T) {
+	b := newBench(t, Config{})
+	b.send(3, 1000)
+	if len(b.got) != 0 {
+		t.Error("delivered from inside WritePackets")
+	}
+	b.clock.Step()
+	if !slices.Equal(b.got, []arrival{{0, 0}, {1, 0}, {2, 0}}) || !slices.Equal(b.batch, []int{3}) {
+		t.Errorf("%v in batches of %v", b.got, b.batch)
+	}
+}
+
+func TestRateAndDelayAreExact(t *testing.T) {
+	b := newBench(t, Config{Delay: 10 * time.Millisecond, Rate: 100_000_000})
+	b.send(3, 1250) // 100 µs each
+	b.clock.Advance(time.Second)
+	b.send(1, 125)
+	b.clock.Advance(time.Second)
+	want := []arrival{{0, 10_100_000}, {1, 10_200_000}, {2, 10_300_000}, {3, 1_010_010_000}}
+	if !slices.Equal(b.got, want) {
+		t.Errorf("%v, want %v", b.got, want)
+	}
+}
+
+func TestRateDoesNotRound(t *testing.T) {
+	b := newBench(t, Config{Rate: 7_000_000_000, Queue: 1 << 30}) // 71.43 ns for 500 bit
+	const n = 7000
+	b.send(n, 125) // 1000 bit
+	b.clock.Advance(time.Second)
+	if last := b.got[n-1].at; last != 1_000_000 {
+		t.Errorf("%d packets took %d ns, want exactly 1 ms", n, last)
+	}
+}
+
+func TestQueueDropsTail(t *testing.T) {
+	b := newBench(t, Config{Rate: 8_000_000, Queue: 3000}) // 1 byte a µs
+	b.send(5, 1000)
+	b.clock.Advance(1500 * time.Microsecond) // half of the second has gone, 1500 bytes wait
+	b.send(3, 1000)
+	b.clock.Advance(time.Second)
+	if want := []int{0, 1, 2, 5}; !slices.Equal(b.numbers(), want) {
+		t.Errorf("arrived %v, want %v", b.numbers(), want)
+	}
+	if s := b.dev.Stats(); s != (Stats{Sent: 4, QueueDrops: 4}) {
+		t.Errorf("%+v", s)
+	}
+	b.send(1, 1400)
+	b.clock.Advance(time.Second)
+	if len(b.got) != 5 {
+		t.Error("an empty queue refused a packet")
+	}
+}
+
+func TestQueueDefaults(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		config Config
+		want   int64
+	}{
+		{"slow and near", Config{Rate: 1e6}, 100 * 1500},
+		{"bandwidth-delay product", Config{Rate: 100e6, Delay: 50 * time.Millisecond}, 1_250_000},
+		{"no rate", Config{Delay: time.Second}, 64 << 20},
+		{"given", Config{Rate: 1e9, Queue: 7}, 7},
+		{"no overflow", Config{Rate: 1 << 62, Delay: 1 << 62}, 1 << 50},
+	} {
+		var l line
+		if l.init(c.config, 1500); l.queue != c.want {
+			t.Errorf("%s: %d, want %d", c.name, l.queue, c.want)
+		}
+	}
+}
+
+func TestNoRateBoundsWhatIsUnderWay(t *testing.T) {
+	b := newBench(t, Config{Delay: time.Second, Queue: 2500})
+	b.send(3, 1000)
+	b.clock.Advance(2 * time.Second)
+	b.send(1, 1000)
+	b.clock.Advance(2 * time.Second)
+	if want := []int{0, 1, 3}; !slices.Equal(b.numbers(), want) || b.dev.Stats().QueueDrops != 1 {
+		t.Errorf("arrived %v, want %v", b.numbers(), want)
+	}
+}
+
+func TestJitterKeepsOrder(t *testing.T) {
+	b := newBench(t, Config{Delay: 10 * time.Millisecond, Jitter: 5 * time.Millisecond, Seed: 1})
+	const n = 2000
+	var early, late bool
+	b.check = nil
+	b.sendEvery(time.Millisecond, n, 100)
+	if !slices.IsSorted(b.numbers()) || len(b.got) != n {
+		t.Error("reordered")
+	}
+	for _, a := range b.got {
+		d := a.at.Sub(sched.Time(a.number) * 1e6)
+		if d < 5*time.Millisecond || d > 15*time.Millisecond {
+			t.Fatalf("packet %d took %v", a.number, d)
+		}
+		early, late = early || d < 8*time.Millisecond, late || d > 12*time.Millisecond
+	}
+	if !early || !late {
+		t.Error("the delay hardly varies")
+	}
+}
+
+func TestShares(t *testing.T) {
+	const n = 20_000
+	for _, c := range []struct {
+		name   string
+		config Config
+		count  func(Stats) uint64
+	}{
+		{"loss", Config{Loss: 0.3}, func(s Stats) uint64 { return s.Lost }},
+		{"duplicate", Config{Duplicate: 0.1}, func(s Stats) uint64 { return s.Duplicated }},
+		{"reorder", Config{Reorder: 0.05}, func(s Stats) uint64 { return s.Reordered }},
+		{"corrupt", Config{Corrupt: 0.01}, func(s Stats) uint64 { return s.Corrupted }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, c.config)
+			b.sendEvery(time.Microsecond, n, 100)
+			share := c.config.Loss + c.config.Duplicate + c.config.Reorder + c.config.Corrupt
+			s := b.dev.Stats()
+			if got := float64(c.count(s)) / n; got < share*0.8 || got > share*1.2 {
+				t.Errorf("a share of %.4f, want %.2f", got, share)
+			}
+			if want := n - s.Lost + s.Duplicated; s.Sent != want || uint64(len(b.got)) != want {
+				t.Errorf("%+v, %d arrived", s, len(b.got))
+			}
+		})
+	}
+}
+
+func TestAllOrNothing(t *testing.T) {
+	b := newBench(t, Config{Loss: 1})
+	b.sendEvery(time.Microsecond, 100, 100)
+	if len(b.got) != 0 || b.dev.Stats().Lost != 100 {
+		t.Errorf("%d of 100 arrived", len(b.got))
+	}
+	b = newBench(t, Config{Loss: -1, Corrupt: 0})
+	b.sendEvery(time.Microsecond, 100, 100)
+	if len(b.got) != 100 {
+		t.Errorf("%d of 100 arrived", len(b.got))
+	}
+}
+
+func TestLostPacketsUseTheRate(t *testing.T) {
+	b := newBench(t, Config{Rate: 8_000_000, Loss: 0.5, Seed: 3})
+	b.send(100, 1000)
+	b.clock.Advance(time.Second)
+	for _, a := range b.got {
+		if want := sched.Time(a.number+1) * 1e6; a.at != want {
+			t.Fatalf("packet %d arrived at %d, want %d", a.number, a.at, want)
+		}
+	}
+}
+
+func TestReorderIsOvertakenByAFew(t *testing.T) {
+	b := newBench(t, Config{Reorder: 0.05, Delay: time.Second, Seed: 9})
+	b.sendEvery(time.Microsecond, 1000, 100)
+	var moved []int
+	top := -1
+	for i, a := range b.got {
+		if a.number < top {
+			overtaken := 0
+			for _, o := range b.got[:i] {
+				if o.number > a.number {
+					overtaken++
+				}
+			}
+			moved = append(moved, overtaken)
+		}
+		top = max(top, a.number)
+	}
+	if len(moved) < 20 || len(b.got) != 1000 {
+		t.Errorf("%d of %d came late", len(moved), len(b.got))
+	}
+	if m := slices.Max(moved); m > maxOvertakers+maxOvertakers/2 || m < 5 {
+		t.Errorf("overtaken by %v", moved)
+	}
+}
+
+func TestReorderedPacketComesWithoutFollowers(t *testing.T) {
+	b := newBench(t, Config{Reorder: 1, Delay: 40 * time.Millisecond})
+	b.sendEvery(time.Second, 1, 100)
+	if want := []arrival{{0, 50_000_000}}; !slices.Equal(b.got, want) {
+		t.Errorf("%v, want %v: Delay and a quarter of it", b.got, want)
+	}
+}
+
+func TestDuplicateFollowsAtOnce(t *testing.T) {
+	b := newBench(t, Config{Duplicate: 1, Delay: time.Millisecond})
+	b.send(2, 100)
+	b.clock.Advance(time.Second)
+	if want := []arrival{{0, 1e6}, {0, 1e6}, {1, 1e6}, {1, 1e6}}; !slices.Equal(b.got, want) {
+		t.Errorf("%v, want %v", b.got, want)
+	}
+}
+
+func TestCorruptFlipsOneBitOfACopy(t *testing.T) {
+	b := newBench(t, Config{Corrupt: 1})
+	var kept buffer.Buffer // what the sender keeps for retransmission
+	kept.SetPool(b.pool.Buffers())
+	kept.Append(make([]byte, 400))
+	defer kept.Release()
+	flipped := map[int]bool{}
+	b.check = func(p *packet.Packet) {
+		n := 0
+		for i, c := range slices.Concat(p.Vec(nil)...) {
+			if n += bits.OnesCount8(c); c != 0 {
+				flipped[i] = true
+			}
+		}
+		if n != 1 || p.Checksum != packet.ChecksumNone {
+			t.Errorf("%d bits flipped, checksum state %d", n, p.Checksum)
+		}
+	}
+	for range 500 {
+		p := b.pool.Get()
+		kept.ShareTo(p.Data(), 0, 400)
+		clear(p.Push(packet.Network, 20))
+		p.Checksum = packet.ChecksumVerified
+		b.dev.WritePackets(0, []*packet.Packet{p})
+		b.clock.Advance(time.Second)
+	}
+	for _, c := range slices.Concat(kept.Vec(nil)...) {
+		if c != 0 {
+			t.Fatal("the sender's bytes changed")
+		}
+	}
+	header := 0
+	for i := range 20 {
+		if flipped[i] {
+			header++
+		}
+	}
+	if len(flipped) < 200 || header < 5 {
+		t.Errorf("%d bytes hit, %d of the header", len(flipped), header)
+	}
+}
+
+func TestPartialChecksumIsFinishedAndSuperSegmentRefused(t *testing.T) {
+	b := newBench(t, Config{})
+	p, super, broken := newPacket(b.pool, 0, 60), newPacket(b.pool, 1, 60), newPacket(b.pool, 2, 60)
+	p.Checksum, p.CsumStart, p.CsumOffset, p.Depth = packet.ChecksumPartial, 20, 16, 4
+	super.GSO = packet.GSOTCP4
+	broken.Checksum, broken.CsumStart = packet.ChecksumPartial, 100
+	b.check = func(p *packet.Packet) {
+		if sum := checksum.Sum(slices.Concat(p.Vec(nil)...)[20:], 0); sum != 0xffff || p.Checksum != packet.ChecksumNone {
+			t.Errorf("sum %#x, state %d", sum, p.Checksum)
+		}
+		if p.Depth != 1 {
+			t.Errorf("depth %d on a new goroutine's stack, want 1 (the pipe's)", p.Depth)
+		}
+	}
+	b.dev.WritePackets(0, []*packet.Packet{super, p, broken})
+	b.clock.Advance(time.Second)
+	if s := b.dev.Stats(); s != (Stats{Sent: 1, Dropped: 2}) || len(b.got) != 1 {
+		t.Errorf("%+v, %d arrived", s, len(b.got))
+	}
+}
+
+func TestSameSeedSameRun(t *testing.T) {
+	run := func(seed uint64) []arrival {
+		b := newBench(t, Config{Delay: time.Millisecond, Jitter: time.Millisecond, Loss: 0.1, Duplicate: 0.1, Reorder: 0.1,
+			Corrupt: 0.1, Rate: 10e6, Seed: seed})
+		b.sendEvery(100*time.Microsecond, 500, 100)
+		return b.got
+	}
+	if !slices.Equal(run(1), run(1)) {
+		t.Error("the same seed gave two runs")
+	}
+	if slices.Equal(run(1), run(2)) {
+		t.Error("two seeds gave the same run")
+	}
+}
+
+func TestInfoClaimsNothing(t *testing.T) {
+	near, far := pipe.New(pipe.Options{MTU: 9000})
+	d := Wrap(near, Config{})
+	if i := d.Info(); i != (link.Info{MTU: 9000, Queues: 1}) {
+		t.Errorf("%+v", i)
+	}
+	if near.Info() != far.Info() {
+		t.Error("the inner device's info changed")
+	}
+}
+
+// stub is a device that takes what it is told to.
+type stub struct {
+	mu    sync.Mutex
+	sink  link.Sink
+	room  int // packets; -1: closed
+	took  []int
+	calls int
+	enter func()
+}
+
+func (s *stub) Attach(k link.Sink) error { s.sink = k; return nil }
+func (s *stub) Info() link.Info {
+	return link.Info{MTU: 1500, Offloads: link.TxTSO4, GSOMax: 9, Queues: 4}
+}
+func (s *stub) Close() error { return nil }
+
+func (s *stub) WritePackets(_ int, batch []*packet.Packet) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	if s.enter != nil {
+		s.enter()
+	}
+	if s.room < 0 {
+		return 0, link.ErrClosed
+	}
+	n := min(s.room, len(batch))
+	s.room -= n
+	for _, p := range batch[:n] {
+		v := slices.Concat(p.Vec(nil)...)
+		s.took = append(s.took, int(binary.BigEndian.Uint32(v[20:])))
+		p.Release()
+	}
+	if n < len(batch) {
+		return n, link.ErrFull
+	}
+	return n, nil
+}
+
+func newStubBench(t *testing.T, c Config) (*stub, *bench) {
+	s := &stub{}
+	b := &bench{t: t, clock: sched.NewVirtual(time.Unix(0, 0)), pool: packet.NewPool(nil)}
+	c.Clock = b.clock
+	b.dev = Wrap(s, c).(*Device)
+	b.dev.Attach(link.Sink{})
+	t.Cleanup(func() {
+		b.dev.Close()
+		if n := b.pool.Outstanding(); n != 0 {
+			t.Errorf("%d packets leaked", n)
+		}
+	})
+	return s, b
+}
+
+func TestFullInnerDeviceIsTriedAgain(t *testing.T) {
+	s, b := newStubBench(t, Config{Rate: 8e6, Queue: 3000})
+	s.room = 1
+	b.send(3, 1000)
+	b.clock.Advance(time.Second)
+	if calls := s.calls; !slices.Equal(s.took, []int{0}) || calls != 2 {
+		t.Errorf("took %v in %d calls: it was not left alone", s.took, calls)
+	}
+	s.room = 1
+	s.sink.Writable(0)
+	b.send(1, 1000)
+	s.room = 10
+	s.sink.Writable(0)
+	b.clock.Advance(time.Second)
+	if !slices.Equal(s.took, []int{0, 1, 2, 3}) || b.dev.Stats().Sent != 4 {
+		t.Errorf("took %v, %+v", s.took, b.dev.Stats())
+	}
+}
+
+func TestWritableDuringTheCallIsNotLost(t *testing.T) {
+	s, b := newStubBench(t, Config{})
+	s.enter = func() {
+		if s.calls == 1 { // the room comes between the look and the answer
+			s.mu.Unlock()
+			s.sink.Writable(0)
+			s.mu.Lock()
+			defer func() { s.room = 0 }()
+		} else {
+			s.room = 10
+		}
+	}
+	b.send(2, 100)
+	b.clock.Advance(time.Second)
+	if !slices.Equal(s.took, []int{0, 1}) {
+		t.Errorf("took %v", s.took)
+	}
+}
+
+func TestFullInnerDeviceBoundsMemory(t *testing.T) {
+	s, b := newStubBench(t, Config{Rate: 8e6, Queue: 3000})
+	for range 1000 {
+		b.send(1, 1000)
+		b.clock.Advance(time.Second)
+	}
+	if n := b.pool.Outstanding(); n > 200 || s.calls != 1 {
+		t.Errorf("%d packets wait, %d calls", n, s.calls)
+	}
+	if d := b.dev.Stats().QueueDrops; d < 800 {
+		t.Errorf("%d dropped", d)
+	}
+}
+
+func TestInnerDeviceClosed(t *testing.T) {
+	s, b := newStubBench(t, Config{})
+	s.room = -1
+	b.send(3, 100)
+	b.clock.Advance(time.Second)
+	if d := b.dev.Stats(); d != (Stats{Dropped: 3}) {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestChangedIsStripped(t *testing.T) {
+	s := &stub{}
+	d := Wrap(s, Config{})
+	var got link.Info
+	d.Attach(link.Sink{Changed: func(i link.Info) { got = i }})
+	s.sink.Changed(link.Info{MTU: 1400, Offloads: link.TxChecksum, Queues: 8, Down: true})
+	if got != (link.Info{MTU: 1400, Queues: 1, Down: true}) {
+		t.Errorf("%+v", got)
+	}
+	d.Close()
+}
+
+func TestUnattachedAndClosed(t *testing.T) {
+	pool := packet.NewPool(nil)
+	near, _ := pipe.New(pipe.Options{})
+	d := Wrap(near, Config{}).(*Device)
+	if n, err := d.WritePackets(0, []*packet.Packet{newPacket(pool, 0, 100)}); n != 1 || err != nil || d.Stats().Dropped != 1 {
+		t.Errorf("before Attach: %d, %v", n, err)
+	}
+	d.Attach(link.Sink{})
+	if err := d.Attach(link.Sink{}); !errors.Is(err, link.ErrAttached) {
+		t.Errorf("second Attach: %v", err)
+	}
+	d.WritePackets(0, []*packet.Packet{newPacket(pool, 0, 100)})
+	d.Close()
+	d.Close()
+	if pool.Outstanding() != 0 {
+		t.Error("Close left packets in the queue")
+	}
+	p := newPacket(pool, 0, 100)
+	if n, err := d.WritePackets(0, []*packet.Packet{p}); n != 0 || !errors.Is(err, link.ErrClosed) {
+		t.Errorf("after Close: %d, %v", n, err)
+	}
+	if err := d.Attach(link.Sink{}); !errors.Is(err, link.ErrClosed) {
+		t.Errorf("Attach after Close: %v", err)
+	}
+	if err := near.Attach(link.Sink{}); !errors.Is(err, link.ErrClosed) {
+		t.Errorf("the inner device is not closed: %v", err)
+	}
+}
+
+func TestCloseWaitsForTheRunningTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := pipe.New(pipe.Options{})
+		leave := make(chan bool)
+		far.Attach(link.Sink{Deliver: func(_ int, batch []*packet.Packet) {
+			<-leave
+			for _, p := range batch {
+				p.Release()
+			}
+		}})
+		d := Wrap(near, Config{Delay: time.Second, Clock: sched.Real()}).(*Device)
+		d.Attach(link.Sink{})
+		pool := packet.NewPool(nil)
+		d.WritePackets(0, []*packet.Packet{newPacket(pool, 0, 100)})
+		time.Sleep(time.Second)
+		d.WritePackets(0, []*packet.Packet{newPacket(pool, 1, 100)})
+		synctest.Wait()
+		var closed atomic.Int32
+		for range 2 {
+			go func() { d.Close(); closed.Add(1) }()
+		}
+		synctest.Wait()
+		if closed.Load() != 0 {
+			t.Error("Close returned during a delivery")
+		}
+		close(leave)
+		synctest.Wait()
+		if closed.Load() != 2 || pool.Outstanding() != 0 {
+			t.Errorf("%d of 2 Close returned, %d packets left", closed.Load(), pool.Outstanding())
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
+// lateClock runs timers late by up to lag, as a loaded machine does.
+type lateClock struct {
+	*sched.Virtual
+	lag time.Duration
+}
+
+type lateTimer struct {
+	sched.Timer
+	lag time.Duration
+}
+
+func (t lateTimer) Reset(at sched.Time) { t.Timer.Reset(at.Add(t.lag)) }
+
+func (c lateClock) NewTimer(fn func()) sched.Timer {
+	return lateTimer{c.Virtual.NewTimer(fn), c.lag}
+}
+
+func TestLateTimersKeepTheRate(t *testing.T) {
+	v := sched.NewVirtual(time.Unix(0, 0))
+	near, far := pipe.New(pipe.Options{})
+	d := Wrap(near, Config{Rate: 100e6, Delay: time.Millisecond, Clock: lateClock{v, 20 * time.Millisecond}, Queue: 10 << 20})
+	d.Attach(link.Sink{})
+	var bytes int
+	var last sched.Time
+	far.Attach(link.Sink{Deliver: func(_ int, batch []*packet.Packet) {
+		for _, p := range batch {
+			bytes += p.Size()
+			p.Release()
+		}
+		last = v.Now()
+	}})
+	for i := range 5000 {
+		d.WritePackets(0, []*packet.Packet{newPacket(nil, i, 1250)})
+	}
+	v.Advance(time.Minute)
+	if bytes != 5000*1250 || last > 530e6 { // 500 ms by the rate
+		t.Errorf("%d bytes by %d ns", bytes, last)
+	}
+	d.Close()
+}
+
+func TestConcurrentUse(t *testing.T) {
+	pool := packet.NewPool(nil)
+	near, far := pipe.New(pipe.Options{})
+	x := Wrap(near, Config{Delay: 20 * time.Microsecond, Loss: 0.1, Duplicate: 0.1, Reorder: 0.1, Corrupt: 0.1, Rate: 10e9, Seed: 1})
+	y := Wrap(far, Config{Delay: 20 * time.Microsecond, Seed: 2})
+	clock := sched.Real()
+	var got atomic.Int64
+	for _, d := range []link.Device{x, y} {
+		d.Attach(link.Sink{Clock: clock, Deliver: func(_ int, batch []*packet.Packet) {
+			got.Add(int64(len(batch)))
+			for _, p := range batch {
+				if n, _ := d.WritePackets(0, []*packet.Packet{p}); n == 0 {
+					p.Release()
+				}
+			}
+		}})
+	}
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for i := range 3000 {
+				p := newPacket(pool, i, 100)
+				if n, _ := x.WritePackets(0, []*packet.Packet{p}); n == 0 {
+					p.Release()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	wg.Go(func() { x.Close() })
+	wg.Go(func() { y.Close() })
+	wg.Wait()
+	if n := pool.Outstanding(); n != 0 || got.Load() == 0 {
+		t.Errorf("%d packets leaked, %d arrived", n, got.Load())
+	}
+}
+
+func TestAllocatesNothing(t *testing.T) {
+	v := sched.NewVirtual(time.Unix(0, 0))
+	near, far := pipe.New(pipe.Options{})
+	d := Wrap(near, Config{Rate: 1e9, Delay: time.Millisecond, Reorder: 0.1, Jitter: time.Millisecond, Clock: v})
+	d.Attach(link.Sink{})
+	var batch, back []*packet.Packet
+	far.Attach(link.Sink{Deliver: func(_ int, b []*packet.Packet) { back = append(back, b...) }})
+	for i := range 16 {
+		back = append(back, newPacket(nil, i, 1000)) // not from a pool: sync.Pool forgets some under the race detector
+	}
+	send := func() {
+		batch, back = back, batch[:0]
+		d.WritePackets(0, batch)
+		v.Advance(10 * time.Millisecond)
+	}
+	for range 100 {
+		send()
+	}
+	if n := testing.AllocsPerRun(100, send); n != 0 || len(back) != 16 {
+		t.Errorf("%v allocations, %d of 16 packets back", n, len(back))
+	}
+	d.Close()
+}

@@ -1,0 +1,211 @@
+package weir
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/weirnet/weir/buffer"
+	"github.com/weirnet/weir/internal/ip"
+	"github.com/weirnet/weir/internal/stack"
+	"github.com/weirnet/weir/link/loop"
+	"github.com/weirnet/weir/packet"
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/tcp"
+)
+
+// Config says how a Stack works. The zero Config is usable, and its zero values are the best settings.
+type Config struct {
+	// Clock is the stack's time; nil: that of the machine (inside a testing/synctest bubble, the bubble's).
+	Clock sched.Clock
+	// Rand gives 64 random bits that nobody can predict, and is safe for concurrent use; nil: crypto/rand.
+	Rand func() uint64
+	// Spawn starts a goroutine; nil: the go statement. The stack starts few: one for each handler's call, one for each interface
+	// under load, and those of a look-up or a Dial that races.
+	Spawn func(func())
+
+	// Memory is how many bytes all queues of all sockets may hold together, counted as capacity of the memory that is pinned;
+	// 0: 512 MiB.
+	Memory int64
+	// SendBuffer and ReceiveBuffer limit the queues of one TCP connection, in bytes; 0: 4 MiB each, of which a connection uses what
+	// its path can fill.
+	SendBuffer, ReceiveBuffer int
+	// Congestion is the congestion control of TCP: "cubic" (if empty) or "reno".
+	Congestion string
+	// Backlog is how many handshakes, and how many connections not yet accepted, a listener holds; 0: 4096.
+	Backlog int
+	// MaxPendingRequests is how many requests may wait for the decision of a handler at once; 0: 1024. What is beyond is dropped
+	// and counted.
+	MaxPendingRequests int
+
+	// DNS are the servers that LookupNetIP, and Dial of a name, ask, in this order. Without any, names other than localhost are not
+	// found. Port 0 means 53.
+	DNS []netip.AddrPort
+	// Forward makes the stack a router between its interfaces that are not Isolated.
+	Forward bool
+
+	// Buffers is where the memory of packets and queues comes from; nil: a pool of the stack's own. Tests give one that checks.
+	Buffers *buffer.Pool
+}
+
+// Stack is one host: interfaces, addresses, routes and sockets of its own. All methods are safe for concurrent use.
+type Stack struct {
+	inner *stack.Stack
+	clock sched.Clock
+	rand  func() uint64
+	run   func(func()) // Config.Spawn
+	dns   []netip.AddrPort
+	table ports // of the resolver
+
+	ctx    context.Context // ends when Close begins; r.Context() of every request derives from it
+	cancel context.CancelFunc
+	own    sync.WaitGroup // goroutines that run code of ours alone
+	calls  calls          // goroutines that run handlers
+	once   sync.Once
+
+	waiters sync.Pool // *waiter
+	ropes   sync.Pool // *buffer.Buffer, empty
+}
+
+// New returns a running stack whose only interface is its loopback, "lo", with 127.0.0.1/8 and ::1/128.
+func New(c Config) (*Stack, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("weir: new stack: %w", err)
+	}
+	s := &Stack{clock: c.Clock, rand: c.Rand, run: c.Spawn}
+	if s.clock == nil {
+		s.clock = sched.Real()
+	}
+	if s.rand == nil {
+		s.rand = random
+	}
+	if s.run == nil {
+		s.run = func(fn func()) { go fn() }
+	}
+	for _, server := range c.DNS {
+		if server.Port() == 0 {
+			server = netip.AddrPortFrom(server.Addr(), 53)
+		}
+		s.dns = append(s.dns, server)
+	}
+	if c.Buffers == nil {
+		c.Buffers = buffer.NewPool(buffer.Options{})
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.waiters.New = func() any { return newWaiter() }
+	s.ropes.New = func() any {
+		b := new(buffer.Buffer)
+		b.SetPool(c.Buffers)
+		return b
+	}
+	s.inner = stack.New(stack.Config{
+		Clock: s.clock, Rand: s.rand, Spawn: s.run,
+		Packets: packet.NewPool(c.Buffers),
+		TCP:     tcp.Config{SendBuffer: c.SendBuffer, ReceiveBuffer: c.ReceiveBuffer, Congestion: c.Congestion},
+		Memory:  c.Memory, Forward: c.Forward, MaxPending: c.MaxPendingRequests, Backlog: c.Backlog,
+	})
+	if err := s.addLoopback(); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("weir: new stack: %w", err)
+	}
+	return s, nil
+}
+
+// check finds what cannot work, before anything is made.
+func (c *Config) check() error {
+	switch {
+	case c.Memory < 0, c.SendBuffer < 0, c.ReceiveBuffer < 0, c.Backlog < 0, c.MaxPendingRequests < 0:
+		return errors.New("a limit in Config is negative: use 0 for the default")
+	case c.Congestion != "" && c.Congestion != "cubic" && c.Congestion != "reno":
+		return fmt.Errorf("Config.Congestion %q is not known: use \"cubic\" or \"reno\"", c.Congestion)
+	}
+	for _, server := range c.DNS {
+		if !server.Addr().IsValid() {
+			return errors.New("Config.DNS holds an address that is not valid")
+		}
+	}
+	return nil
+}
+
+func (s *Stack) addLoopback() error {
+	_, err := s.inner.AddInterface(stack.InterfaceConfig{
+		Name: "lo", Device: loop.New(loop.Options{}), Loopback: true,
+		Addrs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")},
+	})
+	return err
+}
+
+// random is Config.Rand's default.
+func random() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// spawn runs fn, code of ours that ends by itself soon after s.ctx, on a goroutine that Close waits for.
+func (s *Stack) spawn(fn func()) {
+	s.own.Add(1)
+	s.run(func() {
+		defer s.own.Done()
+		fn()
+	})
+}
+
+// closeWait is how long Close waits for handlers.
+const closeWait = time.Second
+
+// Close ends the stack: every blocked and every later call on it and its sockets gives net.ErrClosed, peers get a RST as far as the
+// devices take it, interfaces and their devices are closed, and all goroutines of the stack have ended when it returns. Handlers see
+// their request's context end; Close waits for those that still run, but no more than a second, so that a handler may close the
+// stack itself. Close is idempotent, and always returns nil.
+func (s *Stack) Close() error {
+	s.once.Do(func() {
+		s.cancel()
+		s.inner.Close()
+		s.own.Wait()
+		s.calls.wait(s.clock, closeWait)
+	})
+	return nil
+}
+
+// SetRoutes replaces the routes that SetRoutes has set; those to the prefixes and gateways of interfaces stay. On an error nothing
+// changes.
+func (s *Stack) SetRoutes(routes []Route) error {
+	var all []ip.Route
+	for _, r := range routes {
+		index, err := s.ifaceIndex(r.Interface)
+		if err != nil {
+			return fmt.Errorf("weir: set route %v: %w", r.Prefix, err)
+		}
+		all = append(all, ip.Route{Prefix: r.Prefix, Gateway: r.Gateway, Iface: index, Source: r.Source, Metric: r.Metric})
+	}
+	if err := s.inner.SetRoutes(all); err != nil {
+		return fmt.Errorf("weir: set routes: %w", err)
+	}
+	return nil
+}
+
+// Route sends what goes to Prefix out by an interface, to Gateway if that is valid. The longest prefix wins, then the lowest Metric.
+type Route struct {
+	Prefix    netip.Prefix
+	Gateway   netip.Addr
+	Interface string     // empty: the one whose on-link prefix contains Gateway
+	Source    netip.Addr // preferred source address; zero: chosen
+	Metric    int
+}
+
+// ifaceIndex is an interface's number, 0 for the empty name.
+func (s *Stack) ifaceIndex(name string) (int, error) {
+	if name == "" {
+		return 0, nil
+	}
+	if i := s.inner.InterfaceByName(name); i != nil {
+		return i.Index(), nil
+	}
+	return 0, fmt.Errorf("no interface is named %q", name)
+}

@@ -1,0 +1,123 @@
+package tcp
+
+import (
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/wire"
+)
+
+// takeAck is the rest of "Fifth, check the ACK field" (RFC 9293 §3.10.7.4): window, retransmission queue, and the state if our FIN is
+// acknowledged. The ACK is not beyond SND.NXT, but may be old.
+func (c *Conn) takeAck(seg *Segment) {
+	c.acknowledge(seg)
+	if c.is(finQueued) && c.snd == nil {
+		// Nothing is left to send or to be acknowledged: the FIN was.
+		switch c.state {
+		case FinWait1:
+			c.state = FinWait2
+			c.startFinWait2()
+		case Closing:
+			c.enterTimeWait()
+		case LastAck:
+			c.finish()
+		}
+	}
+}
+
+// acknowledge takes what the segment acknowledges, and the peer's window.
+func (c *Conn) acknowledge(seg *Segment) {
+	changed := c.updateWindow(seg)
+	f := c.snd
+	if f == nil {
+		return
+	}
+	if c.sndWnd == 0 && c.sndUna.AtOrBefore(seg.Ack) {
+		f.expiries = 0 // the peer is alive, and only its window is closed (RFC 9293 §3.8.6.1: "MUST allow the connection to stay open")
+	}
+	n := ackNews{pipe: f.pipe(), spans: f.board.spans()}
+	if c.sndUna.Before(seg.Ack) {
+		n.acked = c.advance(f, seg.Ack, &n.delivery)
+	}
+	if c.is(useSACK) {
+		fresh := n.bytes
+		for _, b := range seg.Options.SACKBlocks() {
+			f.board.sack(Seq(b.Left), Seq(b.Right), &n.delivery)
+		}
+		n.dup = n.bytes > fresh
+	} else {
+		// RFC 5681 §2, "duplicate acknowledgment", (a) to (e).
+		n.dup = n.acked == 0 && f.board.flight() > 0 && seg.Len() == 0 && seg.Ack == c.sndUna && !changed
+	}
+	if n.acked == 0 && !n.dup {
+		return
+	}
+	c.timeRoundTrip(f, seg, &n)
+	c.recover(f, &n)
+	if n.acked > 0 {
+		c.progress(f)
+	}
+}
+
+// advance moves SND.UNA to ack and frees what is acknowledged. It returns by how much.
+func (c *Conn) advance(f *flight, ack Seq, d *delivery) int {
+	n := ack.minus(c.sndUna)
+	data := min(max(ack.minus(c.queueStart()), 0), f.queue.Size())
+	f.queue.TrimFront(data)
+	c.bytesAcked += uint64(data)
+	f.board.acked(ack, d)
+	c.sndUna = ack
+	c.writable()
+	return n
+}
+
+// timeRoundTrip takes an RTT sample, if the ACK gives one, and ends the backoff of the RTO with it (RFC 6298 §5, Karn's algorithm).
+func (c *Conn) timeRoundTrip(f *flight, seg *Segment, n *ackNews) {
+	switch {
+	case n.timed:
+		c.rtt.sample(c.now.Sub(n.first), n.spans)
+		n.rtt = max(c.now.Sub(n.latest), leastRTT)
+		c.rtt.min = min(c.rtt.min, n.rtt)
+	case n.acked > 0 && c.is(useTS) && c.sampleEcho(&seg.Options):
+	default:
+		return
+	}
+	f.backoff = 0
+}
+
+// progress is what an ACK of something new means for the timers (RFC 6298 §5.2, §5.3) and for the send side as such.
+func (c *Conn) progress(f *flight) {
+	f.expiries = 0
+	f.stalled = c.now
+	if c.sndUna != c.sndNxt {
+		c.restartTimer(f)
+		return
+	}
+	f.timerAt = sched.Never
+	if f.queue.Size() == 0 && !c.finPending() {
+		c.dropFlight()
+	}
+}
+
+// updateWindow is RFC 9293 §3.10.7.4: "If SND.UNA =< SEG.ACK =< SND.NXT, the send window should be updated. If (SND.WL1 < SEG.SEQ or
+// (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK)), set SND.WND <- SEG.WND, set SND.WL1 <- SEG.SEQ, and set SND.WL2 <- SEG.ACK." It reports
+// whether the window is another one.
+func (c *Conn) updateWindow(seg *Segment) bool {
+	if seg.Ack.Before(c.sndUna) || seg.Seq.Before(c.sndWL1) || seg.Seq == c.sndWL1 && seg.Ack.Before(c.sndWL2) {
+		return false
+	}
+	c.sndWL1, c.sndWL2 = seg.Seq, seg.Ack
+	window := uint32(seg.Window)
+	if seg.Flags&wire.SYN == 0 { // RFC 7323 §2.2: "The window field in a segment where the SYN bit is set … MUST NOT be scaled"
+		window <<= c.sndWScale
+	}
+	if window == c.sndWnd {
+		return false
+	}
+	c.sndWnd = window
+	c.maxSndWnd = max(c.maxSndWnd, window)
+	if f := c.snd; f != nil && f.persist && window > 0 {
+		// Open, but perhaps too little to send into: then for no longer than an RTO.
+		f.backoff = 0
+		c.restartTimer(f)
+	}
+	return true
+}

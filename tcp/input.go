@@ -1,0 +1,332 @@
+package tcp
+
+import (
+	"syscall"
+	"time"
+
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/wire"
+)
+
+// Input is SEGMENT ARRIVES (RFC 9293 §3.10.7) for every state but CLOSED, LISTEN and TIME-WAIT. What it makes necessary to send,
+// Output gives next.
+func (c *Conn) Input(now sched.Time, seg *Segment) Events {
+	c.tick(now)
+	c.segsReceived += uint64(max(seg.Segs, 1))
+	switch c.state {
+	case Closed, TimeWaiting:
+		return 0
+	case SynSent:
+		c.arriveSynSent(seg)
+	default:
+		c.arrive(seg)
+	}
+	return c.takeEvents()
+}
+
+// arrive is RFC 9293 §3.10.7.4, with what RFC 7323 §5.3 puts before it. Each check is false if the segment goes no further. Urgent data
+// (the sixth step) is received in line: its pointer tells nothing that the data does not (RFC 6093 §6).
+func (c *Conn) arrive(seg *Segment) {
+	if !c.checkTimestamps(seg) ||
+		!c.checkSequence(seg) || // first
+		!c.checkReset(seg) || // second; the third is IP's security option
+		!c.checkSYN(seg) || // fourth
+		!c.checkAck(seg) { // fifth
+		return
+	}
+	c.keepTimestamp(seg)
+	c.lastRcv, c.keepSent = c.now, 0
+	c.takeAck(seg)
+	if c.state.receives() {
+		c.takeContents(seg) // seventh, eighth
+	}
+}
+
+// challengesPerSecond limits the ACKs that answer what may be forged (RFC 5961 §7), for each connection by itself: a counter that
+// connections share would tell one peer about another.
+const challengesPerSecond = 10
+
+// challenge answers a segment that is not acceptable, or suspicious, with an ACK. Those without data are limited in number, so that two
+// ends that find each other's ACKs not acceptable do not go on for ever.
+func (c *Conn) challenge(seg *Segment) {
+	if seg.Payload.Size() == 0 || seg.Flags&(wire.SYN|wire.RST) != 0 {
+		ms := uint32(uint64(c.now) / uint64(time.Millisecond))
+		if ms-c.challengedAt >= 1000 {
+			c.challengedAt, c.challenges = ms, 0
+		}
+		if c.challenges >= challengesPerSecond {
+			return
+		}
+		c.challenges++
+	}
+	c.set(ackNow)
+}
+
+// checkSequence: "First, check sequence number" (RFC 9293 §3.10.7.4).
+func (c *Conn) checkSequence(seg *Segment) bool {
+	if c.state == SynReceived && seg.Flags&(wire.SYN|wire.ACK) == wire.SYN|wire.ACK && seg.Seq+1 == c.rcvNxt {
+		// The SYN-ACK of a simultaneous open: its SYN is the one that we have, and the rest is a plain ACK (§3.5, figure 7).
+		seg.Flags &^= wire.SYN
+		seg.Seq++
+	}
+	n := Seq(seg.Len())
+	// The right edge itself counts as inside. A segment without data is there when the peer has used all of the window; one with
+	// data when it probes a closed one: "If the RCV.WND is zero, no segments will be acceptable, but special allowance should be
+	// made to accept valid ACKs, URGs, and RSTs." The data is cut off later.
+	if seg.Seq.AtOrBefore(c.rcvAdv) && (c.rcvNxt.AtOrBefore(seg.Seq) || c.rcvNxt.Before(seg.Seq+n)) {
+		return true
+	}
+	// "If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless the RST bit is set)".
+	if seg.Flags&wire.RST != 0 {
+		return false
+	}
+	if data := Seq(seg.Payload.Size()); data > 0 && (seg.Seq + data).AtOrBefore(c.rcvNxt) && seg.Flags&wire.SYN == 0 {
+		c.noteDuplicate(seg.Seq, seg.Seq+data)
+	}
+	c.challenge(seg)
+	return false
+}
+
+// checkReset: "Second, check the RST bit", by RFC 5961 §3.2.
+func (c *Conn) checkReset(seg *Segment) bool {
+	if seg.Flags&wire.RST == 0 {
+		return true
+	}
+	if seg.Seq != c.rcvNxt {
+		// "If the RST bit is set and the sequence number does not exactly match the next expected sequence value, yet is within the
+		// current receive window, TCP endpoints MUST send an acknowledgment (challenge ACK)."
+		if seg.Seq != c.rcvAdv {
+			c.challenge(seg)
+		}
+		return false
+	}
+	switch c.state {
+	case SynReceived:
+		c.fail(syscall.ECONNREFUSED)
+	case Closing, LastAck:
+		if c.SendQueue() == 0 {
+			c.finish() // "enter the CLOSED state": the user's CLOSE was answered
+			return false
+		}
+		c.fail(syscall.ECONNRESET)
+	case CloseWait:
+		c.fail(syscall.EPIPE) // all that the peer has sent can be read up to its end; only writing fails
+	default:
+		c.fail(syscall.ECONNRESET)
+	}
+	return false
+}
+
+// checkSYN: "Fourth, check the SYN bit", by RFC 5961 §4.2: "If the SYN bit is set, irrespective of the sequence number, TCP endpoints MUST
+// send a challenge ACK to the remote peer" (outside of the window it got one already).
+func (c *Conn) checkSYN(seg *Segment) bool {
+	if seg.Flags&wire.SYN == 0 {
+		return true
+	}
+	c.challenge(seg)
+	return false
+}
+
+// checkAck: "Fifth, check the ACK field", as far as whether it is acceptable; in SYN-RECEIVED it makes the connection.
+func (c *Conn) checkAck(seg *Segment) bool {
+	if seg.Flags&wire.ACK == 0 {
+		return false
+	}
+	if c.state == SynReceived {
+		if !c.sndUna.Before(seg.Ack) || c.sndNxt.Before(seg.Ack) {
+			c.replyReset(seg)
+			return false
+		}
+		c.sndWL1, c.sndWL2 = seg.Seq-1, seg.Ack // so that takeAck sets the window
+		c.establish()
+		return true
+	}
+	// RFC 5961 §5.2: "The ACK value is considered acceptable only if it is in the range of ((SND.UNA - MAX.SND.WND) <= SEG.ACK <=
+	// SND.NXT). All incoming segments whose ACK value doesn't satisfy the above condition MUST be discarded and an ACK sent back."
+	if seg.Ack.Before(c.sndUna-Seq(c.maxSndWnd)) || c.sndNxt.Before(seg.Ack) {
+		c.challenge(seg)
+		return false
+	}
+	return true
+}
+
+// replyReset answers seg with <SEQ=SEG.ACK><CTL=RST>.
+func (c *Conn) replyReset(seg *Segment) {
+	c.rstSeq = seg.Ack
+	c.set(pendRSTReply)
+}
+
+// arriveSynSent is RFC 9293 §3.10.7.3.
+func (c *Conn) arriveSynSent(seg *Segment) {
+	acked := seg.Flags&wire.ACK != 0
+	// First, the ACK bit: "If SEG.ACK =< ISS or SEG.ACK > SND.NXT, send a reset (unless the RST bit is set …) and discard".
+	if acked && (seg.Ack != c.iss+1 || c.sndNxt == c.iss) {
+		if seg.Flags&wire.RST == 0 {
+			c.replyReset(seg)
+		}
+		return
+	}
+	// Second, the RST bit: "If the ACK was acceptable, then signal to the user 'error: connection reset', drop the segment, enter
+	// CLOSED state". What was reset was an attempt: refused.
+	if seg.Flags&wire.RST != 0 {
+		if acked {
+			c.fail(syscall.ECONNREFUSED)
+		}
+		return
+	}
+	// Fourth, the SYN bit.
+	if seg.Flags&wire.SYN == 0 {
+		return
+	}
+	h := handshake{ourMSS: c.ourMSS}
+	h.agree(c.cfg, &seg.Options)
+	c.adopt(&h)
+	c.rcvNxt = seg.Seq + 1
+	c.rcvAdv = c.rcvNxt + Seq(c.cfg.initialWindow())
+	c.lastAckSent = c.rcvNxt
+	c.lastRcv = c.now
+	c.set(ackNow)
+	if !acked {
+		// A simultaneous open. Data that came with the SYN will come again.
+		c.state = SynReceived
+		c.snd.backoff, c.snd.expiries = 0, 0
+		c.snd.timerAt = sched.Never
+		return
+	}
+	c.sndWL1, c.sndWL2 = seg.Seq, seg.Ack
+	c.acknowledge(seg)
+	c.establish()
+	seg.Flags &^= wire.SYN
+	seg.Seq++
+	c.takeContents(seg)
+}
+
+// takeContents is the last two steps: text and FIN.
+func (c *Conn) takeContents(seg *Segment) {
+	fin := seg.Seq + Seq(seg.Payload.Size()) // before the text is taken
+	c.takeText(seg)
+	if c.state != Closed && seg.Flags&wire.FIN != 0 {
+		c.noteFIN(fin)
+	}
+	if c.is(finAhead) && c.rcvFin == c.rcvNxt {
+		c.takeFIN()
+	}
+}
+
+// takeText: "Seventh, process the segment text".
+func (c *Conn) takeText(seg *Segment) {
+	n := seg.Payload.Size()
+	if n == 0 {
+		return
+	}
+	if c.is(orphan) && c.rcvNxt.Before(seg.Seq+Seq(n)) {
+		c.resetOrphan(seg)
+		return
+	}
+	c.learnMSS(n, seg.Segs)
+	if !c.trimText(seg) {
+		c.set(ackNow)
+		return
+	}
+	if seg.Seq != c.rcvNxt {
+		c.outOfOrder++
+		c.keepOutOfOrder(seg)
+		c.set(ackNow) // RFC 5681 §4.2: at once, for an out-of-order segment,
+		return
+	}
+	hole := c.rcv != nil && len(c.rcv.islands) > 0
+	c.deliver(&seg.Payload)
+	c.scheduleAck(hole) // and for one that fills a hole
+}
+
+// trimText cuts off what was received before and what lies beyond the window; false if nothing is left.
+func (c *Conn) trimText(seg *Segment) bool {
+	if old := c.rcvNxt.minus(seg.Seq); old > 0 {
+		c.noteDuplicate(seg.Seq, earlier(c.rcvNxt, seg.Seq+Seq(seg.Payload.Size())))
+		seg.Payload.TrimFront(old)
+		seg.Seq = c.rcvNxt
+		c.set(ackNow)
+	}
+	right := c.rcvAdv
+	if c.is(finAhead) {
+		right = earlier(right, c.rcvFin)
+	}
+	if space := max(right.minus(seg.Seq), 0); seg.Payload.Size() > space {
+		seg.Payload.Truncate(space)
+		seg.Flags &^= wire.FIN
+	}
+	if c.charged() > 2*int(c.recvLimit) {
+		return false // memory is full of what little data fills badly: the peer sends it again
+	}
+	return seg.Payload.Size() > 0
+}
+
+// keepOutOfOrder keeps data behind a hole, if there is memory for it.
+func (c *Conn) keepOutOfOrder(seg *Segment) {
+	in := c.inflow()
+	left, end := in.insert(c.cfg, seg.Seq, &seg.Payload)
+	if left != end {
+		c.noteDuplicate(left, end)
+	}
+	in.prune(c.cfg, max(int(c.recvLimit)-in.queue.Footprint()-in.held, 0))
+	c.dropInflow()
+}
+
+// noteDuplicate remembers, for the next ACK, what was received twice (RFC 2883 §4).
+func (c *Conn) noteDuplicate(left, end Seq) {
+	if c.is(useSACK) {
+		c.dsackLeft, c.dsackEnd = left, end
+	}
+}
+
+// learnMSS keeps the largest payload of a segment, which tells when two full ones have come.
+func (c *Conn) learnMSS(n, segs int) {
+	if segs > 1 {
+		n = (n + segs - 1) / segs
+	}
+	if n > int(c.rcvMSS) {
+		c.rcvMSS = uint16(min(n, int(c.ourMSS)))
+	}
+}
+
+// scheduleAck decides about the ACK of data in order: "an ACK SHOULD be generated for at least every second full-sized segment, and MUST
+// be generated within 500 ms of the arrival of the first unacknowledged packet" (RFC 5681 §4.2).
+func (c *Conn) scheduleAck(now bool) {
+	if now || c.quickAcks > 0 || c.rcvNxt.minus(c.lastAckSent) > int(c.rcvMSS) {
+		c.set(ackNow)
+		return
+	}
+	c.delayAck()
+}
+
+// noteFIN remembers where the peer's FIN is: perhaps behind a hole.
+func (c *Conn) noteFIN(at Seq) {
+	if c.is(finTaken|finAhead) || at.Before(c.rcvNxt) {
+		return
+	}
+	c.rcvFin = at
+	c.set(finAhead | ackNow)
+}
+
+// takeFIN: "Eighth, check the FIN bit", when all that the peer has sent before it is there.
+func (c *Conn) takeFIN() {
+	c.clear(finAhead)
+	c.set(finTaken | ackNow)
+	c.rcvNxt++
+	c.rcvAdv = later(c.rcvAdv, c.rcvNxt)
+	if c.ReadSize() == 0 {
+		c.events |= Readable
+	}
+	if c.rcv != nil {
+		c.dropIslands()
+		c.dropInflow()
+	}
+	switch c.state {
+	case Established:
+		c.state = CloseWait
+	case FinWait1:
+		c.state = Closing // our FIN is not acknowledged
+	case FinWait2:
+		c.enterTimeWait()
+	}
+}

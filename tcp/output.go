@@ -1,0 +1,262 @@
+package tcp
+
+import (
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/wire"
+)
+
+// Output fills seg with the next segment that may be sent now; false if there is none (seg is then untouched).
+func (c *Conn) Output(now sched.Time, seg *Segment) bool {
+	c.tick(now)
+	if c.is(pendRST | pendRSTReply) {
+		c.outputReset(seg)
+		return true
+	}
+	switch c.state {
+	case Closed:
+		return false
+	case SynSent, SynReceived:
+		return c.outputSYN(seg)
+	}
+	if f := c.snd; f != nil {
+		c.restartIdle(f)
+		if c.outputLost(f, seg) || c.outputNew(f, seg) || c.speculate(f) && c.outputLost(f, seg) {
+			return true
+		}
+		c.startPersist(f)
+	}
+	switch {
+	case c.is(pendProbe | pendKeepAlive):
+		// RFC 9293 §3.8.4 and §3.8.6.1: a segment without data that the peer has had acknowledged before, so that it must answer.
+		c.clear(pendProbe | pendKeepAlive)
+		c.header(seg, c.sndUna-1, wire.ACK)
+		return true
+	case c.is(ackNow):
+		c.header(seg, c.sndNxt, wire.ACK)
+		return true
+	}
+	return false
+}
+
+// header makes seg a segment with an ACK, which tells all that there is to tell.
+func (c *Conn) header(seg *Segment, seq Seq, flags wire.TCPFlags) {
+	fill(seg, seq, c.rcvNxt, flags, c.selectWindow())
+	c.putOptions(&seg.Options)
+	c.lastAckSent = c.rcvNxt
+	c.ackAt = sched.Never
+	c.clear(ackNow)
+	if c.quickAcks > 0 {
+		c.quickAcks--
+	}
+	c.segsSent++
+}
+
+// outputReset gives a RST: the one that ends the connection (RFC 9293 §3.10.5: <SEQ=SND.NXT><CTL=RST>; the ACK lets it pass where RFC
+// 5961 is not known), or that which answers a segment (§3.10.7.3, §3.10.7.4: <SEQ=SEG.ACK><CTL=RST>).
+func (c *Conn) outputReset(seg *Segment) {
+	c.segsSent++
+	if c.is(pendRSTReply) {
+		c.clear(pendRSTReply)
+		fill(seg, c.rstSeq, 0, wire.RST, 0)
+		return
+	}
+	c.clear(pendRST)
+	fill(seg, c.sndNxt, c.rcvNxt, wire.RST|wire.ACK, 0)
+	if c.is(useTS) { // RFC 7323 §3.2: "SHOULD be sent in a <RST> segment"
+		seg.Options.TS, seg.Options.TSVal, seg.Options.TSEcr = true, timestamp(c.now, c.tsOffset), c.tsRecent
+	}
+}
+
+// outputSYN gives SYN, or SYN-ACK after a simultaneous open.
+func (c *Conn) outputSYN(seg *Segment) bool {
+	if !c.is(pendSYN | ackNow) {
+		return false
+	}
+	f := c.flight()
+	if c.state == SynSent {
+		fill(seg, c.iss, 0, wire.SYN, c.cfg.initialWindow())
+		c.cfg.synOptions(Params{MSS: int(c.ourMSS), TSOffset: c.tsOffset}, c.now, &seg.Options)
+	} else {
+		fill(seg, c.iss, c.rcvNxt, wire.SYN|wire.ACK, c.cfg.initialWindow())
+		h := handshake{ourMSS: c.ourMSS, rcvWScale: c.rcvWScale, tsOffset: c.tsOffset, tsRecent: c.tsRecent,
+			ts: c.is(useTS), sack: c.is(useSACK), wscale: c.is(useWScale)}
+		h.synAckOptions(c.now, &seg.Options)
+		c.rcvAdv = later(c.rcvAdv, c.rcvNxt+Seq(seg.Window))
+		c.lastAckSent = c.rcvNxt
+	}
+	c.clear(pendSYN | ackNow)
+	c.segsSent++
+	if c.sndNxt == c.iss {
+		c.sndNxt = c.iss + 1
+		f.board.transmitted(c.sndNxt, c.now)
+	} else {
+		c.retransmits++
+		f.board.list[f.board.head].flags = spanAgain // Karn
+	}
+	if f.timerAt == sched.Never {
+		c.restartTimer(f)
+	}
+	return true
+}
+
+// restartIdle is RFC 5681 §4.1: "TCP SHOULD set cwnd to no more than RW before beginning transmission if the TCP has not sent data in an
+// interval exceeding the retransmission timeout."
+func (c *Conn) restartIdle(f *flight) {
+	if c.sndUna != c.sndNxt || f.queue.Size() == 0 || f.persist {
+		return
+	}
+	if idle := c.now.Sub(c.lastSent); idle > c.rto(f) {
+		c.cc.Idle(c.now, idle)
+		c.lastSent = c.now
+	}
+}
+
+// gsoLimit is the largest super-segment: whole segments of mss bytes.
+func (c *Conn) gsoLimit(mss int) int { return max(int(c.gsoMax)/mss, 1) * mss }
+
+// outputLost sends again what is known to be lost, as the congestion window allows.
+func (c *Conn) outputLost(f *flight, seg *Segment) bool {
+	begin, end, ok := f.board.next()
+	if !ok {
+		return false
+	}
+	mss := c.dataMSS()
+	n := min(end.minus(begin), c.gsoLimit(mss))
+	room := c.cwnd(f) - f.pipe()
+	if f.pipe() == 0 {
+		room = max(room, mss)
+	}
+	if room < min(n, mss) {
+		f.limited = true
+		return false
+	}
+	if n > room {
+		n = room - room%mss
+	}
+	if begin != c.sndUna {
+		// RFC 9293 §3.8.6: not beyond a window that has shrunk, but RFC 7323 §2.4 allows for what scaling rounds off. The first
+		// byte goes in any case: it may be what the peer waits for to open the window.
+		window := (c.sndUna + Seq(c.sndWnd)).minus(begin) + 1<<c.sndWScale
+		if n > window {
+			return false
+		}
+	}
+	data := min(n, max(c.queueEnd().minus(begin), 0))
+	flags := wire.ACK
+	if begin+Seq(data) == c.queueEnd() {
+		flags |= wire.PSH
+		if c.is(finSent) {
+			flags |= wire.FIN
+			n = data + 1
+		}
+	}
+	f.board.retransmitted(begin+Seq(n), c.now)
+	c.retransmits += uint32(c.fillData(f, seg, begin, data, mss, flags))
+	if f.timerAt == sched.Never {
+		c.restartTimer(f)
+	}
+	f.out += n
+	return true
+}
+
+// fillData makes seg the segment with n bytes of the queue from seq on, and returns how many segments of the wire it is.
+func (c *Conn) fillData(f *flight, seg *Segment, seq Seq, n, mss int, flags wire.TCPFlags) int {
+	if n == 0 {
+		flags &^= wire.PSH
+	}
+	c.header(seg, seq, flags)
+	f.queue.ShareTo(&seg.Payload, seq.minus(c.queueStart()), n)
+	seg.Segs = 1
+	if n > mss {
+		seg.GSOSize = mss
+		seg.Segs = (n + mss - 1) / mss
+		c.segsSent += uint64(seg.Segs - 1)
+	}
+	c.bytesSent += uint64(n)
+	c.lastSent = c.now
+	return seg.Segs
+}
+
+// outputNew sends data, and FIN, for the first time.
+func (c *Conn) outputNew(f *flight, seg *Segment) bool {
+	unsent := max(c.queueEnd().minus(c.sndNxt), 0)
+	fin := c.finPending()
+	if f.board.toResend() {
+		return false // what is lost goes first
+	}
+	if unsent == 0 && !fin {
+		f.limited = false
+		return false
+	}
+	mss := c.dataMSS()
+	window := max((c.sndUna + Seq(c.sndWnd)).minus(c.sndNxt), 0)
+	n := c.sendable(f, unsent, window, mss)
+	fin = fin && n == unsent && n < window
+	if n == 0 && !fin {
+		return false
+	}
+	flags := wire.ACK
+	if n == unsent {
+		flags |= wire.PSH
+	}
+	sent := n
+	if fin {
+		flags |= wire.FIN
+		c.set(finSent)
+		sent++
+	}
+	begin := c.sndNxt
+	c.sndNxt += Seq(sent)
+	f.board.transmitted(c.sndNxt, c.now)
+	c.fillData(f, seg, begin, n, mss, flags)
+	if n%mss != 0 {
+		f.smallEnd = c.sndNxt
+	}
+	f.out += sent
+	if f.persist {
+		f.persist, f.forced = false, false
+		f.backoff, f.expiries = 0, 0
+		f.timerAt = sched.Never
+		c.clear(pendProbe)
+	}
+	if f.timerAt == sched.Never {
+		c.restartTimer(f)
+	}
+	return true
+}
+
+// sendable is how many of the unsent bytes may go in the next segment.
+func (c *Conn) sendable(f *flight, unsent, window, mss int) int {
+	room := c.cwnd(f) - f.pipe()
+	if c.sndUna == c.sndNxt {
+		room = max(room, mss)
+	}
+	n := min(unsent, c.gsoLimit(mss), window, max(room, 0))
+	f.limited = n == room && n < min(unsent, window)
+	if n == unsent {
+		return n - c.nagle(f, n%mss)
+	}
+	if n >= mss {
+		return n - n%mss
+	}
+	// Less than a segment, and not for want of data.
+	if room < mss && room < window {
+		f.limited = true
+		return 0
+	}
+	// RFC 9293 §3.8.6.2.1, sender's SWS avoidance: part of a segment only if it is half of the largest window ever seen, or when
+	// the override timeout, for which the persist timer stands, has passed.
+	if f.forced || n > 0 && n >= int(c.maxSndWnd/2) {
+		return n
+	}
+	return 0
+}
+
+// nagle is how many bytes of a last small segment to hold back: all of them if Nagle's algorithm is on, and an earlier small segment is
+// not acknowledged (RFC 9293 §3.7.4, in the form of Minshall). What is followed by the FIN goes.
+func (c *Conn) nagle(f *flight, small int) int {
+	if c.is(noDelay|finQueued) || !c.sndUna.Before(f.smallEnd) {
+		return 0
+	}
+	return small
+}

@@ -1,0 +1,170 @@
+package tcp
+
+import (
+	"time"
+
+	"github.com/weirnet/weir/buffer"
+	"github.com/weirnet/weir/sched"
+)
+
+// readerPause is a time for which a reader may be away without falling behind: when a round trip is shorter, the window is tuned so
+// that the sender can go on for as long.
+const readerPause = 10 * time.Millisecond
+
+// ReadSize is the number of bytes that can be read.
+func (c *Conn) ReadSize() int {
+	if c.rcv == nil {
+		return 0
+	}
+	return c.rcv.queue.Size()
+}
+
+// Read detaches up to n bytes to dst, copying nothing, and returns how many. The window is not given back until ReadDone.
+func (c *Conn) Read(dst *buffer.Buffer, n int) int {
+	if c.rcv == nil {
+		return 0
+	}
+	got := c.rcv.queue.MoveTo(dst, n)
+	c.rcv.held += got
+	return got
+}
+
+// ReadDone gives the window for n read bytes back; true if a window update should go out (call Output).
+func (c *Conn) ReadDone(now sched.Time, n int) bool {
+	c.tick(now)
+	if in := c.rcv; in != nil {
+		in.held = max(in.held-n, 0)
+		c.dropInflow()
+	}
+	if !c.state.receives() || !c.updateDue() {
+		return false
+	}
+	c.set(ackNow)
+	return true
+}
+
+// EOF: everything was read and the peer has sent its FIN (or CloseRead was called).
+func (c *Conn) EOF() bool { return c.ReadSize() == 0 && c.is(finTaken|readClosed) }
+
+// charged is the chunk capacity that the receive side occupies, in bytes.
+func (c *Conn) charged() int {
+	if c.rcv == nil {
+		return 0
+	}
+	return c.rcv.queue.Footprint() + c.rcv.held + c.rcv.charged
+}
+
+// deliver takes data that begins at RCV.NXT, and what it makes contiguous with it.
+func (c *Conn) deliver(data *buffer.Buffer) {
+	n := data.Size()
+	c.rcvNxt += Seq(n)
+	if c.is(readClosed) {
+		data.Release()
+		c.bytesReceived += uint64(n)
+		if c.rcv != nil {
+			c.rcvNxt = c.rcv.take(c.cfg, c.rcvNxt)
+			c.rcv.queue.Release()
+			c.dropInflow()
+		}
+		c.tuneWindow()
+		return
+	}
+	in := c.inflow()
+	if in.queue.Size() == 0 {
+		c.events |= Readable
+	}
+	in.queue.Queue(data)
+	if len(in.islands) > 0 {
+		next := in.take(c.cfg, c.rcvNxt)
+		n += next.minus(c.rcvNxt)
+		c.rcvNxt = next
+	}
+	c.bytesReceived += uint64(n)
+	if len(in.islands) > 0 {
+		in.prune(c.cfg, max(int(c.recvLimit)-in.queue.Footprint()-in.held, 0))
+	}
+	c.tuneWindow()
+}
+
+// tuneWindow doubles the window at the end of a round in which it was filled quickly and the application kept up. A round is the time
+// in which as much as a window is received: a round trip if the window is what limits the sender. One of up to four round trips counts
+// as well, so that a sender in slow start is never stopped by the window.
+func (c *Conn) tuneWindow() {
+	if c.rcvNxt.Before(c.tuneMark) {
+		return
+	}
+	most := uint32(c.recvLimit)
+	if c.rcvWnd < most && c.now.Sub(c.tuneAt) <= max(4*c.rtt.srtt, readerPause) && c.unread() <= int(c.rcvWnd/2) {
+		c.rcvWnd = min(2*c.rcvWnd, most)
+	}
+	c.tuneAt, c.tuneMark = c.now, c.rcvNxt+Seq(c.rcvWnd)
+}
+
+// unread is the bytes received in order that the application has not finished reading.
+func (c *Conn) unread() int {
+	if c.rcv == nil {
+		return 0
+	}
+	return c.rcv.queue.Size() + c.rcv.held
+}
+
+// memory is how much payload the receive buffer has room for: its free chunk capacity, as well used as that of the data in the queue.
+func (c *Conn) memory() int {
+	const enough = 16 << 10
+	if in := c.rcv; in != nil && in.queue.Size() >= enough {
+		c.rcvPacking = uint8(max(min(in.queue.Size()*255/in.queue.Footprint(), 255), 255/4))
+	}
+	return max(int(c.recvLimit)-c.charged(), 0) * int(c.rcvPacking) / 255
+}
+
+// room is the window, in bytes, that there is space for.
+func (c *Conn) room() int { return max(min(int(c.rcvWnd)-c.unread(), c.memory()), 0) }
+
+// offered is what is left of the window that was offered, in bytes.
+func (c *Conn) offered() int { return max(c.rcvAdv.minus(c.rcvNxt), 0) }
+
+// step is the least by which the offered window grows: "avoid advancing the right window edge … until the available buffer space is at
+// least min(Fr·RCV.BUFF, Eff.snd.MSS)" (RFC 9293 §3.8.6.2.2).
+func (c *Conn) step() int { return min(int(c.recvLimit)/2, int(c.ourMSS)) }
+
+// updateDue: reading has made so much room that the peer should know at once. While it has half a window left, the next ACK will do.
+func (c *Conn) updateDue() bool {
+	offered := c.offered()
+	if offered > int(c.rcvWnd/2) {
+		return false
+	}
+	gain := c.room() - offered
+	if offered < c.step() {
+		return gain >= c.step()
+	}
+	return gain >= max(int(c.rcvWnd/4), c.step())
+}
+
+// selectWindow is the window field of the next segment, and what we are then bound to.
+func (c *Conn) selectWindow() uint16 {
+	unit := 1 << c.rcvWScale
+	offered, room := c.offered(), c.room()
+	var field int
+	if room >= offered+max(c.step(), unit) {
+		field = room >> c.rcvWScale
+	} else {
+		// RFC 9293 §3.8.6, SHLD-14: the right edge does not go back. What is left may lie between two values that the field can
+		// express: the upper one, unless there is no memory for it (RFC 7323 §2.4 has the sender bear with the lower one).
+		field = offered >> c.rcvWScale
+		if up := (offered + unit - 1) >> c.rcvWScale; up<<c.rcvWScale <= c.memory() {
+			field = up
+		}
+	}
+	field = min(field, 65535)
+	c.rcvAdv = later(c.rcvAdv, c.rcvNxt+Seq(field<<c.rcvWScale))
+	return uint16(field)
+}
+
+// Footprint is the chunk capacity, in bytes, that send queue, unread and out-of-order data hold.
+func (c *Conn) Footprint() int {
+	n := c.charged()
+	if c.snd != nil {
+		n += c.snd.queue.Footprint()
+	}
+	return n
+}

@@ -1,0 +1,125 @@
+package tcp
+
+import (
+	"time"
+
+	"github.com/weirnet/weir/sched"
+)
+
+// R2 of RFC 9293 §3.8.3, as numbers of timeouts: with the minimum RTO, 15 of them take about 15 minutes, and 6 of a SYN two. Nobody waits
+// for an orphan for so long.
+const (
+	dataRetries   = 15
+	synRetries    = 6
+	orphanRetries = 8
+)
+
+// maxBackoff bounds the doublings of the RTO; the maximum RTO does too.
+const maxBackoff = 16
+
+// rto is the retransmission timeout, backed off.
+func (c *Conn) rto(f *flight) time.Duration {
+	d := c.rtt.rto(c.cfg.granularity(), c.cfg.minRTO())
+	if d == 0 {
+		d = initialRTO
+		if c.is(synLost) && c.state.synchronized() {
+			d = lossyRTO // RFC 6298 §5.7
+		}
+	}
+	most := c.cfg.maxRTO()
+	d = min(d, most)
+	if f != nil {
+		d = min(d<<min(f.backoff, maxBackoff), most)
+	}
+	return d
+}
+
+// restartTimer makes the retransmission (or persist) timer expire after RTO from now.
+func (c *Conn) restartTimer(f *flight) { f.timerAt = c.now.Add(c.rto(f)) }
+
+// startPersist starts the persist timer: there is something to send, nothing is in flight whose ACK could open the window, and the
+// window is closed or too small (RFC 9293 §3.8.6.1).
+func (c *Conn) startPersist(f *flight) {
+	if c.sndUna != c.sndNxt || f.persist || c.queueEnd() == c.sndNxt && !c.finPending() {
+		return
+	}
+	f.persist = true
+	f.backoff, f.expiries = 0, 0
+	c.restartTimer(f)
+}
+
+// delayAck makes an ACK due after the delayed-ACK time at the latest (RFC 9293 §3.8.6.3).
+func (c *Conn) delayAck() {
+	if c.ackAt == sched.Never {
+		c.ackAt = c.now.Add(c.cfg.delayedAck())
+	}
+}
+
+// Deadline is when Expire wants to be called; sched.Never if nothing is pending.
+func (c *Conn) Deadline() sched.Time {
+	if c.cfg == nil {
+		return sched.Never
+	}
+	at := min(c.ackAt, c.aliveAt)
+	if c.snd != nil {
+		at = min(at, c.snd.timerAt)
+	}
+	return at
+}
+
+// Expire runs the timers that are due at now. Calling it early does no harm.
+func (c *Conn) Expire(now sched.Time) Events {
+	if c.cfg == nil {
+		return 0
+	}
+	c.tick(now)
+	if c.ackAt <= c.now {
+		c.ackAt = sched.Never
+		c.set(ackNow)
+	}
+	if c.aliveAt <= c.now {
+		c.expireAlive()
+	}
+	if f := c.snd; f != nil && f.timerAt <= c.now {
+		c.expireSend(f)
+	}
+	return c.takeEvents()
+}
+
+// expireSend is the retransmission or persist timer.
+func (c *Conn) expireSend(f *flight) {
+	if c.gaveUp(f) {
+		c.timedOut()
+		return
+	}
+	f.expiries++
+	switch {
+	case c.state == SynSent || c.state == SynReceived:
+		c.set(synLost | pendSYN)
+		c.rtos++
+		if f.expiries > 1 {
+			c.cc.SynLost() // RFC 6928 §2
+		}
+	case f.persist:
+		f.forced = c.sndWnd > 0
+		c.set(pendProbe)
+	default:
+		c.retransmissionTimeout(f)
+	}
+	f.backoff = min(f.backoff+1, maxBackoff) // RFC 6298 §5.5
+	c.restartTimer(f)
+}
+
+// gaveUp: the timer has expired once too often (R2), or for the user timeout nothing was acknowledged.
+func (c *Conn) gaveUp(f *flight) bool {
+	if c.userTimeout > 0 && c.now.Sub(f.stalled) >= time.Duration(c.userTimeout)*time.Millisecond {
+		return true
+	}
+	switch {
+	case c.state == SynSent || c.state == SynReceived:
+		return f.expiries >= synRetries && c.userTimeout == 0
+	case c.is(orphan) && (f.expiries >= orphanRetries || f.persist && f.backoff >= orphanRetries):
+		return true // a peer that keeps its window closed holds an orphan no longer than one that is silent
+	}
+	return f.expiries >= dataRetries && c.userTimeout == 0
+}

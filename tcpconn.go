@@ -1,0 +1,282 @@
+package weir
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/weirnet/weir/internal/stack"
+)
+
+// TCPConn is a TCP connection: a net.Conn with every method of net.TCPConn that makes sense without a kernel, and more. All methods are
+// safe for concurrent use; of concurrent Reads (or Writes) one goes after the other, each whole.
+//
+// Errors are *net.OpError round what a kernel's socket would give, so that errors.Is works with syscall.ECONNRESET, syscall.EPIPE,
+// os.ErrDeadlineExceeded, net.ErrClosed and so on. io.EOF comes bare.
+type TCPConn struct {
+	sock   stack.TCP
+	stack  *Stack
+	rd, wr half
+	linger atomic.Int32 // what SetLinger was given
+	state  atomic.Uint32
+}
+
+// Bits of TCPConn.state.
+const (
+	connDone   = 1 << iota // the handshake is over
+	connClosed             // Close was called
+)
+
+// The settings that package net gives every connection.
+const (
+	keepAliveIdle     = 15 * time.Second
+	keepAliveInterval = 15 * time.Second
+	keepAliveCount    = 9
+)
+
+func (s *Stack) newTCPConn() *TCPConn {
+	c := &TCPConn{stack: s}
+	c.linger.Store(-1)
+	c.sock.SetNotifier((*tcpNotifier)(c))
+	return c
+}
+
+// tcpNotifier is a TCPConn as its socket sees it.
+type tcpNotifier TCPConn
+
+// Notify wakes who waits for what has come about.
+func (n *tcpNotifier) Notify(r stack.Ready) {
+	if r&stack.ConnReady != 0 {
+		n.state.Or(connDone)
+	}
+	if r&stack.ReadReady != 0 {
+		n.rd.wake()
+	}
+	if r&(stack.WriteReady|stack.ConnReady) != 0 {
+		n.wr.wake()
+	}
+}
+
+// fail wraps an error of the operation op, in which a kernel's socket would have made the given call.
+func (c *TCPConn) fail(op, call string, err error) error {
+	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: wrap(call, err)}
+}
+
+// LocalAddr returns our end, a *net.TCPAddr.
+func (c *TCPConn) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(c.sock.LocalAddr()) }
+
+// RemoteAddr returns the far end, a *net.TCPAddr.
+func (c *TCPConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.sock.RemoteAddr()) }
+
+// AddrPorts returns both ends without an allocation.
+func (c *TCPConn) AddrPorts() (local, remote netip.AddrPort) {
+	return c.sock.LocalAddr(), c.sock.RemoteAddr()
+}
+
+// Read reads what has come, at least one byte, or waits for it. io.EOF: the peer has sent all it will, or CloseRead was called.
+func (c *TCPConn) Read(p []byte) (int, error) {
+	n, err := c.read(p)
+	if err != nil && err != io.EOF {
+		return n, c.fail("read", "read", err)
+	}
+	return n, err
+}
+
+func (c *TCPConn) read(p []byte) (n int, err error) {
+	c.rd.acquire(c.stack)
+	defer c.rd.release()
+	if len(p) == 0 {
+		return 0, c.open()
+	}
+	err = c.rd.await(c.stack, func() (err error) {
+		n, err = c.sock.Read(p)
+		return err
+	})
+	return n, err
+}
+
+// open returns net.ErrClosed after Close.
+func (c *TCPConn) open() error {
+	if c.state.Load()&connClosed != 0 || c.stack.inner.Closed() {
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// Write queues all of p for sending, and waits for room where there is none. It returns before the peer has the bytes.
+func (c *TCPConn) Write(p []byte) (int, error) {
+	c.wr.acquire(c.stack)
+	n, err := c.write(p)
+	c.wr.release()
+	if err != nil {
+		return n, c.fail("write", "write", err)
+	}
+	return n, nil
+}
+
+// write is Write with the turn held.
+func (c *TCPConn) write(p []byte) (n int, err error) {
+	err = c.wr.await(c.stack, func() error {
+		k, err := c.sock.Write(p[n:])
+		n += k
+		return err
+	})
+	return n, err
+}
+
+// CloseRead makes reads end: what has not been read, and what comes, is discarded.
+func (c *TCPConn) CloseRead() error {
+	return c.act("shutdown", c.sock.CloseRead)
+}
+
+// CloseWrite sends FIN after what was written: the peer reads io.EOF. Writing is over; reading goes on.
+func (c *TCPConn) CloseWrite() error {
+	err := c.act("shutdown", c.sock.CloseWrite)
+	c.wr.wake() // a Write that waits for room learns that there will be none
+	return err
+}
+
+// act is a call that net calls by the name of its system call.
+func (c *TCPConn) act(call string, fn func() error) error {
+	err := c.open()
+	if err == nil {
+		err = fn()
+	}
+	if err != nil {
+		return c.fail("close", call, err)
+	}
+	return nil
+}
+
+// Close ends the connection for this program: calls under way and later ones give net.ErrClosed. What was written is still sent (see
+// SetLinger). If something was not read, the peer gets a RST.
+func (c *TCPConn) Close() error {
+	if c.state.Or(connClosed)&connClosed != 0 {
+		return c.fail("close", "close", net.ErrClosed)
+	}
+	linger := c.linger.Load()
+	if linger == 0 {
+		_ = c.sock.Abort()
+	} else {
+		_ = c.sock.Close()
+	}
+	c.rd.wake()
+	c.wr.wake()
+	c.rd.dropDeadline()
+	c.wr.dropDeadline()
+	if linger > 0 {
+		c.drain(time.Duration(linger) * time.Second)
+	}
+	return nil
+}
+
+// drain waits until the peer has acknowledged everything, but no longer than d.
+func (c *TCPConn) drain(d time.Duration) {
+	c.wr.acquire(c.stack)
+	defer c.wr.release()
+	now := c.stack.clock.Now()
+	c.wr.need(c.stack).change(now.Add(d), now)
+	defer c.wr.dropDeadline()
+	_ = c.wr.await(c.stack, func() error {
+		if c.sock.Drained() {
+			return nil
+		}
+		return stack.ErrWouldBlock
+	})
+}
+
+// SetDeadline sets both deadlines.
+func (c *TCPConn) SetDeadline(t time.Time) error { return c.setDeadlines(t, &c.rd, &c.wr) }
+
+// SetReadDeadline makes reads, those under way too, fail with os.ErrDeadlineExceeded from then on. The zero time: never.
+func (c *TCPConn) SetReadDeadline(t time.Time) error { return c.setDeadlines(t, &c.rd) }
+
+// SetWriteDeadline is SetReadDeadline for writes. A Write that fails may have queued a part.
+func (c *TCPConn) SetWriteDeadline(t time.Time) error { return c.setDeadlines(t, &c.wr) }
+
+func (c *TCPConn) setDeadlines(t time.Time, halves ...*half) error {
+	if err := c.open(); err != nil {
+		return c.fail("set", "setsockopt", err)
+	}
+	for _, h := range halves {
+		h.setDeadline(c.stack, t)
+	}
+	return nil
+}
+
+// set is a call that changes an option.
+func (c *TCPConn) set(err error) error {
+	if err != nil {
+		return c.fail("set", "setsockopt", err)
+	}
+	return nil
+}
+
+// SetLinger says what Close does with what was written and not yet acknowledged. sec < 0, the default: it is sent in the background.
+// 0: it is thrown away, and the peer gets a RST. sec > 0: Close waits that many seconds for the peer to have it, and what is left then
+// is sent in the background.
+func (c *TCPConn) SetLinger(sec int) error {
+	if err := c.open(); err != nil {
+		return c.set(err)
+	}
+	c.linger.Store(int32(max(-1, min(sec, 1<<30))))
+	return nil
+}
+
+// SetNoDelay says whether small writes are sent at once (true, the default) or gathered while something is unacknowledged (Nagle's
+// algorithm).
+func (c *TCPConn) SetNoDelay(on bool) error { return c.set(c.sock.SetNoDelay(on)) }
+
+// SetKeepAlive turns keep-alive probes on, as they are by default (after 15 s, every 15 s, 9 of them), or off.
+func (c *TCPConn) SetKeepAlive(on bool) error {
+	return c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: on})
+}
+
+// SetKeepAlivePeriod sets the time without traffic before the first probe, and turns probes on.
+func (c *TCPConn) SetKeepAlivePeriod(d time.Duration) error {
+	return c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: d, Interval: d})
+}
+
+// SetKeepAliveConfig sets keep-alive probes. Fields that are zero or negative mean 15 s, 15 s and 9 probes.
+func (c *TCPConn) SetKeepAliveConfig(k net.KeepAliveConfig) error {
+	idle, interval, count := keepAlive(k)
+	return c.set(c.sock.SetKeepAlive(idle, interval, count))
+}
+
+// keepAlive is k with its defaults; idle 0: off.
+func keepAlive(k net.KeepAliveConfig) (idle, interval time.Duration, count int) {
+	if !k.Enable {
+		return 0, 0, 0
+	}
+	idle, interval, count = keepAliveIdle, keepAliveInterval, keepAliveCount
+	if k.Idle > 0 {
+		idle = k.Idle
+	}
+	if k.Interval > 0 {
+		interval = k.Interval
+	}
+	if k.Count > 0 {
+		count = k.Count
+	}
+	return idle, interval, count
+}
+
+// SetReadBuffer limits what may wait to be read, in bytes of memory.
+func (c *TCPConn) SetReadBuffer(bytes int) error { return c.set(c.sock.SetBuffers(0, bytes)) }
+
+// SetWriteBuffer limits what may wait to be sent and acknowledged, in bytes of memory.
+func (c *TCPConn) SetWriteBuffer(bytes int) error { return c.set(c.sock.SetBuffers(bytes, 0)) }
+
+// SetUserTimeout bounds how long sent data may stay unacknowledged before the connection ends with ETIMEDOUT (RFC 5482). 0: about 15
+// retransmissions.
+func (c *TCPConn) SetUserTimeout(d time.Duration) error { return c.set(c.sock.SetUserTimeout(d)) }
+
+// SetCongestionControl chooses the congestion control: "cubic" or "reno".
+func (c *TCPConn) SetCongestionControl(name string) error {
+	return c.set(c.sock.SetCongestion(name))
+}
+
+// Info returns what the connection knows about itself and its path.
+func (c *TCPConn) Info() TCPInfo { return c.sock.Info() }
