@@ -76,3 +76,6 @@ func ipAddr(a netip.Addr) net.Addr {
 	}
 	return &net.IPAddr{IP: a.AsSlice(), Zone: a.Zone()}
 }
+
+// isNotConnected reports whether a connection was over before the call.
+func isNotConnected(err error) bool { return errors.Is(err, syscall.ENOTCONN) }

@@ -165,6 +165,23 @@ func TestTimersLeaveTheClockAlone(t *testing.T) {
 	}
 }
 
+func TestTimersSetTheClockOnceARun(t *testing.T) {
+	c := &countingClock{Virtual: NewVirtual(time.Unix(0, 0))}
+	timers := NewTimers(c)
+	nodes := make([]Node, 100)
+	a := newAlarm(func(now Time) {
+		for i := range nodes {
+			nodes[i].Owner = newAlarm(func(Time) {})
+			timers.Arm(&nodes[i], 1000-Time(10*i)) // some have passed
+		}
+	})
+	timers.Arm(&a.node, 100)
+	c.Step()
+	if c.resets != 2 || c.Next() != 110 {
+		t.Errorf("clock timer set %d times, for %d; want 2 and 110", c.resets, c.Next())
+	}
+}
+
 func TestTimersStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		timers := NewTimers(Real())

@@ -76,7 +76,7 @@ func (c *Conn) timeRoundTrip(f *flight, seg *Segment, n *ackNews) {
 		c.rtt.sample(c.now.Sub(n.first), n.spans)
 		n.rtt = max(c.now.Sub(n.latest), leastRTT)
 		c.rtt.min = min(c.rtt.min, n.rtt)
-	case n.acked > 0 && c.is(useTS) && c.sampleEcho(&seg.Options):
+	case n.repeated && c.is(useTS) && c.sampleEcho(&seg.Options, n.again):
 	default:
 		return
 	}

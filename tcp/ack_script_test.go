@@ -138,7 +138,7 @@ func TestSillyWindow(t *testing.T) {
 			read 100
 			quiet
 			collect
-			read 16000 16184
+			read 16184
 			drain 1 1`},
 	})
 }

@@ -119,11 +119,11 @@ func TestResetSeen(t *testing.T) {
 			event failed done
 			write 10 ECONNRESET
 			info sndq=0`},
-		{"CLOSE-WAIT: ECONNRESET", `
+		{"CLOSE-WAIT: all was read, so EPIPE", `
 			< F. 1:1(0) ack 1
 			> . 1:1(0) ack 2
 			< R 2:2(0)
-			err ECONNRESET`},
+			err EPIPE`},
 		{"FIN-WAIT-2: ECONNRESET", `
 			shutdown
 			> F. 1:1(0) ack 1
@@ -156,7 +156,8 @@ func TestTrimming(t *testing.T) {
 			< . 1:65001(65000) ack 1
 			> . 1:1(0) ack 65536
 			state ESTABLISHED
-			read 70000 65535`},
+			read 70000 65535
+			> . 1:1(0) ack 65536 win 65535`},
 		{"wholly inside what is there out of order", `
 			< . 1001:3001(2000) ack 1
 			> . 1:1(0) ack 1

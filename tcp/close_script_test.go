@@ -208,7 +208,7 @@ func TestTimeWaitScripts(t *testing.T) {
 			+30 < F. 1:1(0) ack 2
 			> . 2:2(0) ack 2
 			+59.9 state TIME-WAIT
-			+.1 state LISTEN`},
+			+.1 state CLOSED`},
 		{"a RST is ignored (RFC 1337)", `
 			+1 < R 2:2(0)
 			quiet

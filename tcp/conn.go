@@ -136,7 +136,7 @@ func (c *Conn) Accept(cfg *Config, now sched.Time, r *SynRecv, seg *Segment) Eve
 	case !h.retransmitted:
 		c.rtt.sample(c.now.Sub(h.sentAt), 1)
 	case c.is(useTS):
-		c.sampleEcho(&seg.Options)
+		c.sampleEcho(&seg.Options, h.sentAt)
 	}
 	if h.synLost {
 		c.set(synLost)
@@ -220,6 +220,7 @@ func (c *Conn) quiet() {
 // enterTimeWait goes to TIME-WAIT, which the owner keeps in a TimeWait.
 func (c *Conn) enterTimeWait() {
 	c.state = TimeWaiting
+	c.selectWindow() // for good: the record goes on offering this one
 	c.events |= TimeWaitNow
 	c.quiet()
 }

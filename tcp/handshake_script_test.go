@@ -88,19 +88,18 @@ func TestActiveOpen(t *testing.T) {
 			> . 1:1001(1000) ack 1
 			+.1 < . 1:1(0) ack 1001
 			> . 1001:3001(2000) ack 1`},
-		{"data and FIN queued before the handshake", `
+		{"data queued before the handshake", `
 			connect
 			> S 0:0(0)
 			write 500
-			shutdown
 			+.1 < S. 0:0(0) ack 1 win 65535 mss 1000
-			> FP. 1:501(500) ack 1
-			state FIN-WAIT-1`},
+			> P. 1:501(500) ack 1`},
 		{"data in the SYN-ACK", `
 			connect
 			> S 0:0(0)
 			+.1 < S. 0:10(10) ack 1 win 65535 mss 1000
-			> . 1:1(0) ack 1
+			> . 1:1(0) ack 11
+			read 20 10
 			state ESTABLISHED`},
 		{"close in SYN-SENT deletes (RFC 9293 §3.10.4)", `
 			connect
@@ -129,7 +128,8 @@ func TestSynSent(t *testing.T) {
 		connect
 		> S 0:0(0)
 		event !connected
-		+.1`+" ", []script{
+		+.1 quiet
+	`, []script{
 		{"unacceptable ACK: RST", `
 			< . 0:0(0) ack 0
 			> R 0:0(0)
@@ -168,7 +168,7 @@ func TestSynSent(t *testing.T) {
 			> S. 0:0(0) ack 1 mss 1460
 			state SYN-RECEIVED
 			+.1 < S. 0:0(0) ack 1 win 65535 mss 1000
-			> . 1:1(0) ack 1
+			quiet
 			state ESTABLISHED
 			event connected`},
 		{"simultaneous open, ended by an ACK", `

@@ -76,6 +76,12 @@ func (c *Conn) checkSequence(seg *Segment) bool {
 	if seg.Seq.AtOrBefore(c.rcvAdv) && (c.rcvNxt.AtOrBefore(seg.Seq) || c.rcvNxt.Before(seg.Seq+n)) {
 		return true
 	}
+	// A segment that was received before, up to RCV.NXT, goes on as well: the peer has sent it again because our ACK was lost, and
+	// what it acknowledges, and its timestamp, are news. An old timestamp echoed would look like a long round trip.
+	if n > 0 && seg.Seq+n == c.rcvNxt && seg.Flags&wire.SYN == 0 {
+		c.set(ackNow)
+		return true
+	}
 	// "If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless the RST bit is set)".
 	if seg.Flags&wire.RST != 0 {
 		return false

@@ -204,6 +204,6 @@ func (c *Conn) retransmissionTimeout(f *flight) {
 	c.cc.Timeout(c.now, f.board.flight(), f.expiries > 1)
 	f.phase, f.point = phaseLoss, c.sndNxt
 	f.dupAcks, f.dupBytes = 0, 0
-	f.board.loseAll()
+	f.board.loseAll(c.now)
 	f.limited = false
 }

@@ -121,8 +121,14 @@ func TestFastRecoverySACK(t *testing.T) {
 			+.1 < . 1:1(0) ack 1 sack 1001:4001
 			> . 1:1001(1000) ack 1
 			< . 1:1(0) ack 1 sack 1001:5001
+			> . 10001:11001(1000) ack 1
 			< . 1:1(0) ack 1 sack 1001:6001
-			> . 10001:11001(1000) ack 1`},
+			< . 1:1(0) ack 1 sack 1001:7001
+			quiet
+			< . 1:1(0) ack 1 sack 1001:8001
+			> . 11001:12001(1000) ack 1
+			< . 1:1(0) ack 1 sack 1001:9001
+			> . 12001:13001(1000) ack 1`},
 		{"SACK blocks of nonsense are ignored", `
 			write 3000
 			> . 1:3001(3000) ack 1

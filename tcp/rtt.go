@@ -3,6 +3,7 @@ package tcp
 import (
 	"time"
 
+	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -51,15 +52,16 @@ func (e *rttEstimate) rto(granularity, floor time.Duration) time.Duration {
 }
 
 // sampleEcho takes a measurement from an echoed timestamp (RFC 7323 §4), which is only as fine as the timestamps: for when the times of
-// sending say nothing, because what is acknowledged was sent more than once. An echo that cannot be is ignored.
-func (c *Conn) sampleEcho(o *wire.TCPOptions) bool {
-	if !o.TS || o.TSEcr == 0 {
+// sending say nothing, because what is acknowledged was sent more than once, the oldest of it last at sent. An echo from before that is
+// of an earlier transmission, whose ACK was lost or slow: what it would measure is not the round trip. False if there is no sample.
+func (c *Conn) sampleEcho(o *wire.TCPOptions, sent sched.Time) bool {
+	if !o.TS || int32(o.TSEcr-timestamp(sent, c.tsOffset)) < 0 {
 		return false
 	}
-	ms := timestamp(c.now, c.tsOffset) - o.TSEcr
-	if d := time.Duration(ms) * time.Millisecond; d <= c.cfg.maxRTO() {
-		c.rtt.sample(max(d, time.Millisecond), 1)
-		return true
+	ms := int32(timestamp(c.now, c.tsOffset) - o.TSEcr)
+	if ms < 0 {
+		return false
 	}
-	return false
+	c.rtt.sample(max(time.Duration(ms)*time.Millisecond, time.Millisecond), 1)
+	return true
 }

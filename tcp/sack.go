@@ -117,17 +117,21 @@ func (b *scoreboard) count(flags spanFlags, n int) {
 	}
 }
 
-// delivery is what an ACK told about spans: how many bytes are newly known to be delivered and, of those sent only once, when the
-// oldest and the latest were sent.
+// delivery is what an ACK told about spans: how many bytes are newly known to be delivered; of those sent only once, when the oldest
+// and the latest were sent; and of the others, when the oldest was sent again.
 type delivery struct {
-	bytes         int
-	first, latest sched.Time
-	timed         bool // first and latest are set
+	bytes                int
+	first, latest, again sched.Time
+	timed                bool // first and latest are set
+	repeated             bool // again is set
 }
 
 func (d *delivery) add(s *span, n int) {
 	d.bytes += n
 	if s.flags&spanAgain != 0 {
+		if !d.repeated || s.sent < d.again {
+			d.again, d.repeated = s.sent, true
+		}
 		return
 	}
 	if !d.timed {
@@ -295,14 +299,14 @@ func (b *scoreboard) loseLarge(n int) {
 	}
 }
 
-// loseAll marks everything as lost, SACKed or not: "The data sender MUST … turn off all of the SACKed bits, since the timeout might
+// loseAll marks everything as lost, to be sent again from now on, SACKed or not: "The data sender MUST … turn off all of the SACKed bits, since the timeout might
 // indicate that the data receiver has reneged" (RFC 2018 §8).
-func (b *scoreboard) loseAll() {
+func (b *scoreboard) loseAll(now sched.Time) {
 	if b.spans() == 0 {
 		return
 	}
 	end := b.end()
-	b.list = append(b.list[:0], span{end: end, flags: spanLost | spanAgain})
+	b.list = append(b.list[:0], span{end: end, flags: spanLost | spanAgain, sent: now})
 	b.head, b.sacked, b.rtx = 0, 0, 0
 	b.lost = b.flight()
 	b.resend, b.lossEnd, b.sackedEnd = b.una, b.una, b.una

@@ -37,7 +37,7 @@ func (c *Conn) flight() *flight {
 		f.queue.SetPool(c.cfg.Buffers)
 		f.board.reset(c.sndUna)
 		f.timerAt, f.stalled = sched.Never, c.now
-		f.roundEnd, f.smallEnd = c.sndNxt, c.sndUna
+		f.roundEnd, f.smallEnd, f.point = c.sndNxt, c.sndUna, c.sndUna-1
 		c.snd = f
 	}
 	return c.snd

@@ -6,12 +6,12 @@ import (
 	"github.com/weirnet/weir/sched"
 )
 
-// R2 of RFC 9293 §3.8.3, as numbers of timeouts: with the minimum RTO, 15 of them take about 15 minutes, and 6 of a SYN two. Nobody waits
-// for an orphan for so long.
+// R2 of RFC 9293 §3.8.3, as numbers of timeouts: with the minimum RTO, 15 of them take about 15 minutes, and 6 of a SYN two. For an orphan
+// whose peer keeps its window closed the probes are numbered, whether they are answered or not.
 const (
-	dataRetries   = 15
-	synRetries    = 6
-	orphanRetries = 8
+	dataRetries  = 15
+	synRetries   = 6
+	orphanProbes = 8
 )
 
 // maxBackoff bounds the doublings of the RTO; the maximum RTO does too.
@@ -118,8 +118,8 @@ func (c *Conn) gaveUp(f *flight) bool {
 	switch {
 	case c.state == SynSent || c.state == SynReceived:
 		return f.expiries >= synRetries && c.userTimeout == 0
-	case c.is(orphan) && (f.expiries >= orphanRetries || f.persist && f.backoff >= orphanRetries):
-		return true // a peer that keeps its window closed holds an orphan no longer than one that is silent
+	case c.is(orphan) && f.persist && f.backoff >= orphanProbes:
+		return true
 	}
 	return f.expiries >= dataRetries && c.userTimeout == 0
 }

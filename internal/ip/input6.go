@@ -181,8 +181,8 @@ func (l *Layer) fragment6(in *inbound, p *packet.Packet, e *wire.Extensions, f f
 		t = trouble{bad: true, silent: true}
 	case f.more && size%8 != 0:
 		t = trouble{bad: true, code: wire.ICMPv6ErroneousField, pointer: 4}
-	case f.pos-wire.IPv6Len+f.begin+size > wire.IPv6MaxPayload:
-		t = trouble{bad: true, code: wire.ICMPv6ErroneousField, pointer: f.pos + 2}
+	case f.pos-wire.IPv6Len+f.begin+size > wire.IPv6MaxPayload: // a later fragment, about which no error is sent
+		t = trouble{bad: true, silent: true}
 	case f.begin == 0:
 		t = checkChain(e, p.Size()-f.extra)
 	}

@@ -143,7 +143,7 @@ func TestSourceChoice(t *testing.T) {
 		{"fe80::9", 1, "fe80::1"},
 		{"2001:db8:a::9", 0, "2001:db8:a::1"},
 		{"2001:db8:b::9", 0, "2001:db8:b::1"},
-		{"2001:db8:bb::9", 0, "2001:db8:b::1"}, // the longer common prefix
+		{"2001:db8:b:1::9", 0, "2001:db8:b::1"}, // the longer common prefix
 		{"fd00::9", 0, "fd00::1"},
 		{"fd12::9", 0, "fd00::1"},
 		{"2600::9", 0, "2001:db8:a::1"},

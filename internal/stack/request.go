@@ -129,6 +129,12 @@ func (r *TCPRequest) Accept(t *TCP) error {
 	return nil
 }
 
+// Cancel ends a handshake that Accept began and that is not complete, with a RST. A complete one is its connection's to end.
+func (r *TCPRequest) Cancel() {
+	r.opening.shut()
+	r.stack.flushAll()
+}
+
 // Reject refuses the SYN: ECONNREFUSED, ECONNRESET and nil by a RST; EHOSTUNREACH, ENETUNREACH and EACCES by that ICMP error;
 // ETIMEDOUT by silence, in which retransmitted SYNs are absorbed as well.
 func (r *TCPRequest) Reject(err error) error {

@@ -62,6 +62,8 @@ type Bound struct {
 	Local       netip.AddrPort // zero parts are chosen
 	Iface       int            // 0: by route
 	Transparent bool           // Local may be an address that is not ours
+	// Setup sets options of a TCP connection before its SYN is sent; nil: none. It is called under the socket's lock.
+	Setup func(now sched.Time, c *tcp.Conn) error
 }
 
 // init makes t a socket of s for the flow of key. The caller has it to itself.
@@ -93,6 +95,14 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 	t.usePath(&path)
 	now := s.now()
 	t.conn.Connect(s.cfg.TCP, now, s.params(now, &t.flow.key, path.MTU))
+	if b.Setup != nil {
+		if err := b.Setup(now, &t.conn); err != nil {
+			t.inTable = false
+			s.flows.remove(&t.flow)
+			t.mu.Unlock()
+			return err
+		}
+	}
 	t.output(now)
 	t.mu.Unlock()
 	s.stats.activeOpens.Add(1)
@@ -613,6 +623,11 @@ func (t *TCP) SetUserTimeout(d time.Duration) error {
 // SetCongestion chooses the congestion control by name.
 func (t *TCP) SetCongestion(name string) error {
 	return t.option(func(sched.Time) error { return t.conn.SetCongestion(name) })
+}
+
+// Configure changes options by fn, which is called under the socket's lock.
+func (t *TCP) Configure(fn func(now sched.Time, c *tcp.Conn) error) error {
+	return t.option(func(now sched.Time) error { return fn(now, &t.conn) })
 }
 
 func (t *TCP) option(fn func(now sched.Time) error) error {

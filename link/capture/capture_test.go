@@ -238,7 +238,13 @@ func TestRecordsAreCompletePacketsAreNot(t *testing.T) {
 						if v6 {
 							p.GSO++
 						}
-						if proto == wire.ProtoUDP { // as one segment's, which some leave in the header
+						h := p.Header(packet.Network) // lengths as one segment's, which some leave in the headers
+						if v6 {
+							wire.IPv6(h).SetPayloadLen(1020)
+						} else {
+							wire.IPv4(h).SetTotalLen(1040)
+						}
+						if proto == wire.ProtoUDP {
 							wire.UDP(p.Header(packet.Transport)).SetLength(1008)
 						}
 					}

@@ -1,9 +1,14 @@
 package emul
 
 import (
+	"time"
+
 	"github.com/weirnet/weir/packet"
 	"github.com/weirnet/weir/sched"
 )
+
+// maxJitter is a century: any more would overflow.
+const maxJitter = 100 * 365 * 24 * time.Hour
 
 // admit takes one packet through the stages that the package's documentation lists, with d.mu held.
 func (d *Device) admit(p *packet.Packet, now sched.Time) {
@@ -18,7 +23,7 @@ func (d *Device) admit(p *packet.Packet, now sched.Time) {
 		p.Release()
 		return
 	}
-	departure := d.line.depart(size, now)
+	departure := d.line.depart(size-len(p.Header(packet.Link)), now)
 	if d.chance(d.config.Loss) {
 		d.stats.Lost++
 		p.Release()
@@ -48,12 +53,12 @@ func (d *Device) admit(p *packet.Packet, now sched.Time) {
 func (d *Device) chance(p float64) bool { return p > 0 && d.random.Float64() < p }
 
 // jitter draws from -Jitter to +Jitter.
-func (d *Device) jitter() int64 {
-	j := int64(d.config.Jitter)
-	if j <= 0 {
+func (d *Device) jitter() time.Duration {
+	j := min(d.line.jitter, maxJitter)
+	if j == 0 {
 		return 0
 	}
-	return d.random.Int64N(2*j+1) - j
+	return time.Duration(d.random.Int64N(2*int64(j)+1)) - j
 }
 
 // corrupt flips a bit of p's own copy of the byte that it is in.

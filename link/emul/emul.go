@@ -5,12 +5,13 @@
 //
 //   - queue: if what waits for the link's rate, with this packet, exceeds Config.Queue bytes, the packet is dropped (tail drop; a packet
 //     that finds nothing waiting is always taken);
-//   - rate: it leaves when its last bit has, at max(now, departure of the one before) + bits/Rate, counting bytes of IP packet;
+//   - rate: it leaves when its last bit has, at max(now, departure of the one before) + bits/Rate, counting the bytes of the IP
+//     packet;
 //   - Loss: it may be lost on the way, having used the link's time;
 //   - Corrupt: one random bit of it may be flipped, in a copy of the bytes concerned, for a sender may keep them for retransmission;
 //   - delay: it arrives Delay later, more or less by up to Jitter (evenly), but never before the packet sent before it;
 //   - Reorder: it may be held back until 1 to 10 followers have overtaken it, or for the longer of 1 ms and a quarter of Delay;
-//   - Duplicate: it may arrive twice, the copy right behind it.
+//   - Duplicate: it may arrive twice; the copy is neither corrupted nor held back.
 //
 // Arrivals are computed from departures, not from when a timer ran, so that late timers cost precision and no rate: all packets due
 // when a timer runs go to the inner device as one batch.
@@ -54,7 +55,7 @@ type Device struct {
 	inner  link.Device
 	config Config
 	port   port.Port   // WritePackets and the timer's runs count as calls
-	clock  sched.Clock // from Attach on, as are the next two
+	clock  sched.Clock // from Attach on, as is timer
 	timer  sched.Timer
 
 	mu      sync.Mutex
@@ -210,7 +211,7 @@ func (d *Device) writable() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.retry = true
-	if d.blocked && !d.sending {
+	if d.blocked { // never while somebody sends
 		d.send()
 	}
 }

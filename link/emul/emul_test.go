@@ -138,6 +138,16 @@ func TestRateAndDelayAreExact(t *testing.T) {
 	}
 }
 
+func TestRateCountsNoLinkHeader(t *testing.T) {
+	b := newBench(t, Config{Rate: 8_000_000})
+	p := newPacket(b.pool, 0, 1000)
+	p.Push(packet.Link, 14)
+	b.dev.WritePackets(0, []*packet.Packet{p})
+	if at := b.clock.Next(); at != 1_000_000 {
+		t.Errorf("arrives at %d ns, want 1 ms for 1000 bytes of IP", at)
+	}
+}
+
 func TestRateDoesNotRound(t *testing.T) {
 	b := newBench(t, Config{Rate: 7_000_000_000, Queue: 1 << 30}) // 71.43 ns for 500 bit
 	const n = 7000
@@ -489,6 +499,42 @@ func TestWritableDuringTheCallIsNotLost(t *testing.T) {
 	b.clock.Advance(time.Second)
 	if !slices.Equal(s.took, []int{0, 1}) {
 		t.Errorf("took %v", s.took)
+	}
+}
+
+func TestOneSenderAtATime(t *testing.T) {
+	s, b := newStubBench(t, Config{})
+	s.room = 10
+	nested := 0
+	s.enter = func() {
+		nested++
+		s.mu.Unlock()
+		b.dev.run() // as a timer that fires late, on another goroutine
+		s.sink.Writable(0)
+		s.mu.Lock()
+		if nested != 1 {
+			t.Error("a second sender came in between")
+		}
+		nested--
+	}
+	b.send(2, 100)
+	b.clock.Step()
+	if !slices.Equal(s.took, []int{0, 1}) {
+		t.Errorf("took %v", s.took)
+	}
+}
+
+func TestExtremeTimesDoNotOverflow(t *testing.T) {
+	var l line
+	l.init(Config{Delay: 1<<63 - 1, Jitter: 1<<63 - 1, Rate: 1}, 1500)
+	if at := l.arrival(l.depart(1500, 5), time.Hour); at != sched.Never {
+		t.Errorf("arrives at %d, want never", at)
+	}
+	b := newBench(t, Config{Delay: 1<<63 - 1, Jitter: 1<<63 - 1, Rate: 1})
+	b.send(10, 1500)
+	b.clock.Advance(24 * 365 * time.Hour)
+	if len(b.got) != 0 {
+		t.Errorf("arrived at %d", b.got[0].at)
 	}
 }
 

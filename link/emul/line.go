@@ -27,7 +27,6 @@ type line struct {
 
 	departed  sched.Time // departure of the last packet
 	fraction  int64      // of its nanosecond, in 1/rate
-	arrived   sched.Time // arrival of the last packet
 	underWay  int64      // bytes
 	ring      ring
 	held      [maxHeld]heldBack
@@ -102,15 +101,13 @@ func (l *line) depart(size int, now sched.Time) sched.Time {
 	return l.departed
 }
 
-// arrival returns when a packet arrives: not before it left nor before the one before it.
-func (l *line) arrival(departure sched.Time, jitter int64) sched.Time {
-	at := departure.Add(max(l.delay+time.Duration(jitter), 0))
-	l.arrived = max(l.arrived, at)
-	return l.arrived
+// arrival returns when a packet arrives, unless the one before it comes later still: not before it left.
+func (l *line) arrival(departure sched.Time, jitter time.Duration) sched.Time {
+	return max(departure, departure.Add(l.delay).Add(jitter))
 }
 
-// push lets a packet arrive at an instant not before that of the last one pushed. Packets held back that it is the last to overtake
-// arrive behind it.
+// push lets a packet arrive at an instant, or behind the last one pushed if that arrives later. Packets held back that it is the last to
+// overtake arrive behind it.
 func (l *line) push(p *packet.Packet, size int, at sched.Time) {
 	l.underWay += int64(size)
 	l.ring.push(transit{p, at, size})

@@ -23,7 +23,8 @@ const maxCwnd = 1 << 30
 // Ack is what one acknowledgement told.
 type Ack struct {
 	Now         sched.Time
-	Acked       int           // bytes newly known to be delivered: cumulatively acknowledged or SACKed, each counted once
+	Acked       int           // bytes by which the cumulative acknowledgment moved: what windows grow by (RFC 5681 §3.2 forbids growth by duplicate ACKs)
+	Delivered   int           // bytes newly known to be delivered: cumulatively acknowledged or SACKed, each counted once
 	InFlight    int           // bytes in the network by the sender's estimate (RFC 6675's pipe), before this ACK
 	MSS         int           // payload of a full segment, in bytes
 	RTT         time.Duration // sample that this ACK gave; 0: none
@@ -50,7 +51,7 @@ type Control interface {
 	Ssthresh() int
 	// PacingRate is the rate in bytes per second at which to send; 0: the control asks for none.
 	PacingRate() int64
-	// Acked reports each ACK that delivered something.
+	// Acked reports each ACK that acknowledged or delivered something.
 	Acked(Ack)
 	// Congestion reports that recovery begins (a loss was detected by duplicate ACKs or SACK). flight is RFC 5681's FlightSize: bytes
 	// sent and not cumulatively acknowledged.

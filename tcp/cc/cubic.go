@@ -46,7 +46,7 @@ func (c *cubic) Acked(a Ack) {
 		}
 		return
 	}
-	if n := c.climb(a, c.delivered(a)); n > 0 && !c.slowStart() {
+	if n := c.climb(a, c.progress(a)); n > 0 && !c.slowStart() {
 		c.avoid(a, n)
 	}
 }

@@ -13,7 +13,7 @@ func (r *reno) Acked(a Ack) {
 	if r.recovering || !a.CwndLimited {
 		return
 	}
-	n := r.climb(a, r.delivered(a))
+	n := r.climb(a, r.progress(a))
 	r.grow(n, r.mss, r.cwnd) // RFC 5681 §3.1: one segment a round trip
 }
 

@@ -30,10 +30,10 @@ func (w *window) PacingRate() int64 { return 0 }
 
 func (w *window) slowStart() bool { return w.cwnd < w.ssthresh }
 
-// delivered is how many bytes of a may open the window. Byte counting (RFC 3465) without its limit L of segments per ACK, because one
+// progress is how many bytes of a may open the window. Byte counting (RFC 3465) without its limit L of segments per ACK, because one
 // ACK for a whole super-segment is the normal case here; but never more than was in flight, which keeps what lies behind a hole
 // that a retransmission has just filled from being counted as progress (RFC 3465 §2.3).
-func (w *window) delivered(a Ack) int {
+func (w *window) progress(a Ack) int {
 	return min(a.Acked, max(a.InFlight, w.mss))
 }
 

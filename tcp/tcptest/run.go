@@ -302,8 +302,12 @@ func (r *runner) inject(s *segmentLine) error {
 	}
 	o.NSACK = uint8(len(s.sack))
 	data := make([]byte, s.size)
+	first := s.seq.n - 1 // the SYN is 0
+	if s.flags&wire.SYN != 0 {
+		first++
+	}
 	for i := range data {
-		data[i] = pattern(peerName, s.seq.n-1+int64(i))
+		data[i] = pattern(peerName, first+int64(i))
 	}
 	seg.Payload.SetPool(r.pool)
 	seg.Payload.Append(data)

@@ -1,0 +1,143 @@
+package weir
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/weirnet/weir/internal/stack"
+	"github.com/weirnet/weir/wire"
+)
+
+// network is a parsed network name.
+type network struct {
+	proto  string       // "tcp", "udp" or "ip"
+	family stack.Family // of "tcp4", …
+	icmp   wire.Protocol
+}
+
+// parseNetwork understands "tcp", "tcp4", "tcp6", "udp…", and "ip…:icmp" with its protocol by name or number.
+func parseNetwork(name string) (network, error) {
+	base, proto, hasProto := strings.Cut(name, ":")
+	n := network{proto: strings.TrimRight(base, "46")}
+	switch base {
+	case "tcp", "udp", "ip":
+	case "tcp4", "udp4", "ip4":
+		n.family = stack.IPv4
+	case "tcp6", "udp6", "ip6":
+		n.family = stack.IPv6
+	default:
+		return n, net.UnknownNetworkError(name)
+	}
+	if hasProto != (n.proto == "ip") {
+		return n, net.UnknownNetworkError(name)
+	}
+	switch proto {
+	case "":
+	case "icmp", "1":
+		n.icmp = wire.ProtoICMP
+		if n.family == stack.IPv6 && proto == "icmp" {
+			n.icmp = wire.ProtoICMPv6
+		}
+	case "ipv6-icmp", "58":
+		n.icmp = wire.ProtoICMPv6
+	default:
+		return n, net.UnknownNetworkError(name)
+	}
+	return n, nil
+}
+
+// suits reports whether an address is of the network's family.
+func (n network) suits(a netip.Addr) bool {
+	switch n.family {
+	case stack.IPv4:
+		return a.Is4()
+	case stack.IPv6:
+		return !a.Is4()
+	}
+	return true
+}
+
+// lookupNetwork is the network name for LookupNetIP.
+func (n network) lookupNetwork() string { return [...]string{"ip", "ip4", "ip6"}[n.family] }
+
+// resolve turns "host:port" (of an "ip" network: a host) into addresses, at least one. An empty host gives the zero Addr.
+func (s *Stack) resolve(ctx context.Context, n network, address string) ([]netip.AddrPort, error) {
+	host, port := address, uint16(0)
+	if n.proto != "ip" {
+		h, p, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		if port, err = parsePort(n.proto, p); err != nil {
+			return nil, err
+		}
+		host = h
+	}
+	if host == "" {
+		return []netip.AddrPort{netip.AddrPortFrom(netip.Addr{}, port)}, nil
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		if a = a.Unmap(); !n.suits(a) {
+			return nil, &net.AddrError{Err: errNoSuitableAddress.Error(), Addr: host}
+		}
+		return []netip.AddrPort{netip.AddrPortFrom(a, port)}, nil
+	}
+	addrs, err := s.LookupNetIP(ctx, n.lookupNetwork(), host)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]netip.AddrPort, len(addrs))
+	for i, a := range addrs {
+		all[i] = netip.AddrPortFrom(a, port)
+	}
+	return all, nil
+}
+
+// services are the ports that have a name here: package net has more from the machine's files, which a stack of its own does not read.
+var services = map[string]uint16{
+	"domain": 53, "ftp": 21, "http": 80, "https": 443, "imap": 143, "imaps": 993, "ntp": 123, "pop3": 110, "pop3s": 995, "smtp": 25,
+	"ssh": 22, "submission": 587, "telnet": 23,
+}
+
+// parsePort understands a number from 0 to 65535, a well-known name, and the empty string: 0.
+func parsePort(proto, port string) (uint16, error) {
+	if port == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(port)
+	switch {
+	case err != nil:
+		if p, ok := services[strings.ToLower(port)]; ok {
+			return p, nil
+		}
+		return 0, &net.DNSError{Err: "unknown port", Name: proto + "/" + port, IsNotFound: true}
+	case n < 0 || n > 65535:
+		return 0, &net.AddrError{Err: "invalid port", Addr: port}
+	}
+	return uint16(n), nil
+}
+
+// target splits what a call names as its far or local end into an address without zone and the number of the interface that zone or
+// name ask for.
+func (s *Stack) target(a netip.AddrPort, iface string) (netip.AddrPort, int, error) {
+	addr := a.Addr().Unmap()
+	if zone := addr.Zone(); zone != "" {
+		iface = zone
+	}
+	index, err := s.ifaceIndex(iface)
+	if err != nil {
+		return a, 0, err
+	}
+	return netip.AddrPortFrom(addr.WithZone(""), a.Port()), index, nil
+}
+
+// shown is the address of a socket as net shows it: that which takes every address is ::.
+func shown(a netip.AddrPort) netip.AddrPort {
+	if !a.Addr().IsValid() {
+		return netip.AddrPortFrom(netip.IPv6Unspecified(), a.Port())
+	}
+	return a
+}

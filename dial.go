@@ -1,0 +1,264 @@
+package weir
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/weirnet/weir/internal/stack"
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/tcp"
+)
+
+// Dialer opens connections with options. Only Stack is required.
+type Dialer struct {
+	Stack *Stack
+	// Local is our end; the zero AddrPort, or a part of it, is chosen.
+	Local netip.AddrPort
+	// Interface is the name of the one by which packets leave; empty: by route.
+	Interface string
+	// Timeout bounds a Dial, name look-up included; 0: not. TCP itself gives up after about two minutes.
+	Timeout time.Duration
+	// FallbackDelay is how long an attempt may take before the next address of a name is tried beside it (RFC 8305 §5);
+	// 0: 250 ms, negative: until it has failed.
+	FallbackDelay time.Duration
+	// Control may change the options of each socket before its first packet (the SYN) is sent; its error ends the attempt.
+	Control func(*SockOpts) error
+}
+
+// SockOpts are the options of a socket. Control functions get them filled with the defaults.
+type SockOpts struct {
+	// Network is "tcp" or "udp". It and the addresses are for information.
+	Network       string
+	Local, Remote netip.AddrPort
+
+	// SendBuffer and ReceiveBuffer limit the queues, in bytes; 0: as Config says.
+	SendBuffer, ReceiveBuffer int
+	// Transparent lets Local be an address that is not ours.
+	Transparent bool
+
+	// Of TCP alone: the congestion control (empty: as Config says), Nagle's algorithm off, keep-alive probes, and how long sent data
+	// may stay unacknowledged (0: about 15 retransmissions).
+	Congestion  string
+	NoDelay     bool
+	KeepAlive   net.KeepAliveConfig
+	UserTimeout time.Duration
+}
+
+// options are a socket's before Control and after.
+func options(control func(*SockOpts) error, o SockOpts) (SockOpts, error) {
+	o.NoDelay = true
+	o.KeepAlive.Enable = true
+	if control == nil {
+		return o, nil
+	}
+	err := control(&o)
+	return o, err
+}
+
+// apply sets the options of a connection that has sent nothing yet.
+func (o *SockOpts) apply(now sched.Time, c *tcp.Conn) error {
+	if o.Congestion != "" {
+		if err := c.SetCongestion(o.Congestion); err != nil {
+			return err
+		}
+	}
+	if o.SendBuffer > 0 || o.ReceiveBuffer > 0 {
+		c.SetBuffers(o.SendBuffer, o.ReceiveBuffer)
+	}
+	c.SetNoDelay(o.NoDelay)
+	if o.UserTimeout > 0 {
+		c.SetUserTimeout(o.UserTimeout)
+	}
+	idle, interval, count := keepAlive(o.KeepAlive)
+	c.SetKeepAlive(now, idle, interval, count)
+	return nil
+}
+
+// setup sets the options of a connection that was accepted.
+func (o *SockOpts) setup(c *TCPConn) error { return c.sock.Configure(o.apply) }
+
+// Dial connects to an address. Networks are "tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", and "ip:icmp", "ip4:icmp", "ip6:icmp" for
+// ICMP messages. An address is "host:port" ("host" for ICMP), where host is an IP address (with the interface's name as zone, if it is
+// link-local), a name (see LookupNetIP), or empty: this stack itself.
+func (s *Stack) Dial(network, address string) (net.Conn, error) {
+	return (&Dialer{Stack: s}).DialContext(context.Background(), network, address)
+}
+
+// DialContext is Dial that ends with ctx; a connection, once made, lives on.
+func (s *Stack) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return (&Dialer{Stack: s}).DialContext(ctx, network, address)
+}
+
+// DialTCP connects to remote. The zero AddrPort as local address, or a part of it, is chosen. Errors: syscall.ECONNREFUSED, ETIMEDOUT,
+// EHOSTUNREACH, ENETUNREACH, EADDRINUSE, EADDRNOTAVAIL, context.Canceled, context.DeadlineExceeded, net.ErrClosed.
+func (s *Stack) DialTCP(ctx context.Context, local, remote netip.AddrPort) (*TCPConn, error) {
+	return (&Dialer{Stack: s, Local: local}).dialTCP(ctx, "tcp", remote)
+}
+
+// Dial is Stack.Dial with the Dialer's options.
+func (d *Dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
+// DialContext is Stack.DialContext with the Dialer's options.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if d.Timeout > 0 {
+		limited, cancel := context.WithTimeout(ctx, d.Timeout)
+		defer cancel()
+		ctx = limited
+	}
+	n, err := parseNetwork(network)
+	if err == nil && address == "" && n.proto != "ip" {
+		err = errMissingAddress
+	}
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	}
+	addrs, err := d.Stack.resolve(ctx, n, address)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: mapContext(err)}
+	}
+	for i, a := range addrs {
+		addrs[i] = n.ourselves(a)
+	}
+	switch n.proto {
+	case "tcp":
+		c, err := d.race(ctx, network, addrs)
+		return result(c, err)
+	case "udp":
+		c, err := d.first(ctx, network, addrs)
+		return result(c, err)
+	default:
+		c, err := d.dialIP(network, n, addrs[0].Addr())
+		return result(c, err)
+	}
+}
+
+// result keeps a nil pointer out of a net.Conn.
+func result[C net.Conn](c C, err error) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// ourselves turns the address that means any into our own loopback address, as kernels do.
+func (n network) ourselves(a netip.AddrPort) netip.AddrPort {
+	addr := a.Addr()
+	switch {
+	case addr.IsValid() && !addr.IsUnspecified():
+		return a
+	case addr.Is4(), !addr.IsValid() && n.family != stack.IPv6:
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port())
+	}
+	return netip.AddrPortFrom(netip.IPv6Loopback(), a.Port())
+}
+
+// bound is what the Dialer's fields and Control ask for.
+func (d *Dialer) bound(network string, remote netip.AddrPort) (stack.Bound, netip.AddrPort, SockOpts, error) {
+	b, none := stack.Bound{}, SockOpts{}
+	local, iface, err := d.Stack.target(d.Local, d.Interface)
+	if err != nil {
+		return b, remote, none, err
+	}
+	remote, zone, err := d.Stack.target(remote, "")
+	if err != nil {
+		return b, remote, none, err
+	}
+	if iface == 0 {
+		iface = zone
+	}
+	o, err := options(d.Control, SockOpts{Network: network[:3], Local: d.Local, Remote: remote})
+	if err != nil {
+		return b, remote, none, err
+	}
+	return stack.Bound{Local: local, Iface: iface, Transparent: o.Transparent}, remote, o, nil
+}
+
+// dialTCP makes one attempt.
+func (d *Dialer) dialTCP(ctx context.Context, network string, remote netip.AddrPort) (*TCPConn, error) {
+	fail := func(err error) (*TCPConn, error) {
+		return nil, &net.OpError{
+			Op: "dial", Net: network, Source: tcpAddr(d.Local), Addr: tcpAddr(remote), Err: wrap("connect", mapContext(err)),
+		}
+	}
+	if !remote.IsValid() {
+		return fail(errMissingAddress)
+	}
+	if err := ctx.Err(); err != nil {
+		return fail(err)
+	}
+	b, to, o, err := d.bound(network, remote)
+	if err != nil {
+		return fail(err)
+	}
+	b.Setup = o.apply
+	c := d.Stack.newTCPConn()
+	if err := d.Stack.inner.ConnectTCP(&c.sock, to, b); err != nil {
+		return fail(err)
+	}
+	if err := c.establish(ctx); err != nil {
+		_ = c.Close()
+		return fail(err)
+	}
+	return c, nil
+}
+
+// establish waits for the end of the handshake.
+func (c *TCPConn) establish(ctx context.Context) error {
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, c.wr.wake)
+		defer stop()
+	}
+	c.wr.acquire(c.stack)
+	defer c.wr.release()
+	return c.wr.await(c.stack, func() error {
+		err := c.sock.Connected()
+		if err == stack.ErrWouldBlock && ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return err
+	})
+}
+
+// first connects a UDP socket to the first address to which there is a way.
+func (d *Dialer) first(ctx context.Context, network string, addrs []netip.AddrPort) (c *UDPConn, err error) {
+	for i, a := range addrs {
+		next, nextErr := d.dialUDP(ctx, network, a)
+		if nextErr == nil {
+			return next, nil
+		}
+		if i == 0 {
+			err = nextErr
+		}
+	}
+	return nil, err
+}
+
+func (d *Dialer) dialUDP(ctx context.Context, network string, remote netip.AddrPort) (*UDPConn, error) {
+	fail := func(err error) (*UDPConn, error) {
+		return nil, &net.OpError{
+			Op: "dial", Net: network, Source: udpAddr(d.Local), Addr: udpAddr(remote), Err: wrap("connect", mapContext(err)),
+		}
+	}
+	if !remote.IsValid() {
+		return fail(errMissingAddress)
+	}
+	if err := ctx.Err(); err != nil {
+		return fail(err)
+	}
+	b, to, o, err := d.bound(network, remote)
+	if err != nil {
+		return fail(err)
+	}
+	c := d.Stack.newUDPConn()
+	if err := d.Stack.inner.ConnectUDP(&c.sock, to, b); err != nil {
+		return fail(err)
+	}
+	if o.ReceiveBuffer > 0 {
+		c.sock.SetReadBuffer(o.ReceiveBuffer)
+	}
+	return c, nil
+}
