@@ -12,6 +12,7 @@ import (
 // The errors that package net has under these names and does not export.
 var (
 	errMissingAddress    = errors.New("missing address")
+	errWrongAddress      = errors.New("address of another network")
 	errNoSuitableAddress = errors.New("no suitable address found")
 )
 
@@ -76,6 +77,3 @@ func ipAddr(a netip.Addr) net.Addr {
 	}
 	return &net.IPAddr{IP: a.AsSlice(), Zone: a.Zone()}
 }
-
-// isNotConnected reports whether a connection was over before the call.
-func isNotConnected(err error) bool { return errors.Is(err, syscall.ENOTCONN) }

@@ -9,61 +9,16 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/internal/stack"
-	"github.com/weirnet/weir/sched"
 )
 
 // decideWithin is how long a handler has to decide about an echo request; internal/stack times the others.
 const decideWithin = 60 * time.Second
 
-// calls counts the goroutines that run handlers.
-type calls struct {
-	mu   sync.Mutex
-	n    int
-	idle chan struct{} // closed when n becomes 0, if somebody waits for it
-}
-
-func (c *calls) add() {
-	c.mu.Lock()
-	c.n++
-	c.mu.Unlock()
-}
-
-func (c *calls) done() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.n--; c.n == 0 && c.idle != nil {
-		close(c.idle)
-		c.idle = nil
+// call runs a handler on a goroutine of its own, or refuse if the stack closes.
+func (s *Stack) call(handler func(), refuse func(error) error) {
+	if !s.calls.start(s.run, handler) {
+		_ = refuse(nil)
 	}
-}
-
-// wait waits until no handler runs, but no longer than d.
-func (c *calls) wait(clock sched.Clock, d time.Duration) {
-	c.mu.Lock()
-	if c.n == 0 {
-		c.mu.Unlock()
-		return
-	}
-	idle := make(chan struct{})
-	c.idle = idle
-	c.mu.Unlock()
-	over := make(chan struct{})
-	timer := clock.NewTimer(func() { close(over) })
-	timer.Reset(clock.Now().Add(d))
-	defer timer.Stop()
-	select {
-	case <-idle:
-	case <-over:
-	}
-}
-
-// call runs a handler on a goroutine of its own.
-func (s *Stack) call(fn func()) {
-	s.calls.add()
-	s.run(func() {
-		defer s.calls.done()
-		fn()
-	})
 }
 
 // request is what the three kinds have in common: a context that ends when it is too late.
@@ -134,7 +89,7 @@ func (s *Stack) HandleTCP(handler func(*TCPRequest)) {
 			defer r.end()
 			defer r.Reject(syscall.ECONNREFUSED) // does nothing after a decision
 			handler(r)
-		})
+		}, in.Reject)
 	})
 }
 
@@ -146,6 +101,7 @@ func (r *TCPRequest) Accept(ctx context.Context) (*TCPConn, error) {
 	if err == nil {
 		if err = c.accepted(ctx); err != nil {
 			r.inner.Cancel()
+			c.linger.Store(0)
 			_ = c.Close()
 		}
 	}
@@ -209,7 +165,7 @@ func (s *Stack) HandleUDP(handler func(*UDPRequest)) {
 			defer r.end()
 			defer r.Reject(syscall.ECONNREFUSED) // does nothing after a decision
 			handler(r)
-		})
+		}, in.Reject)
 	})
 }
 
@@ -256,7 +212,7 @@ func (s *Stack) HandleEcho(handler func(*EchoRequest)) {
 			defer r.end()
 			defer r.Reject(syscall.ECONNREFUSED) // does nothing after a decision
 			handler(r)
-		})
+		}, in.Reject)
 	})
 }
 

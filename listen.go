@@ -147,4 +147,3 @@ func (l *ListenConfig) listenUDP(network string, addr netip.AddrPort) (*UDPConn,
 	}
 	return c, nil
 }
-

@@ -2,6 +2,7 @@ package weir
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -37,7 +38,9 @@ func (d *Dialer) race(ctx context.Context, network string, addrs []netip.AddrPor
 	var firstErr error
 	for started, running := 0, 0; ; {
 		if started < len(addrs) {
-			d.start(ctx, network, addrs[started], results)
+			if !d.start(ctx, network, addrs[started], results) {
+				return nil, &net.OpError{Op: "dial", Net: network, Addr: tcpAddr(addrs[started]), Err: net.ErrClosed}
+			}
 			started++
 			running++
 			if delay := d.delay(); delay > 0 {
@@ -67,9 +70,9 @@ func (d *Dialer) delay() time.Duration {
 	return d.FallbackDelay
 }
 
-// start makes an attempt on a goroutine of its own, which ends when its result is taken or ctx is over.
-func (d *Dialer) start(ctx context.Context, network string, addr netip.AddrPort, results chan<- attempt) {
-	d.Stack.spawn(func() {
+// start makes an attempt on a goroutine of its own, which ends when its result is taken or ctx is over; false if the stack closes.
+func (d *Dialer) start(ctx context.Context, network string, addr netip.AddrPort, results chan<- attempt) bool {
+	return d.Stack.own.start(d.Stack.run, func() {
 		c, err := d.dialTCP(ctx, network, addr)
 		select {
 		case results <- attempt{c, err}:

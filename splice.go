@@ -7,10 +7,11 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 )
 
-// copyBuffers are those of relays neither of whose ends is a TCPConn.
-var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+// copySize is the buffer, in bytes, of a direction neither of whose ends is a TCPConn.
+const copySize = 64 << 10
 
 // Splice relays between two connections until both directions have ended, and closes both. When one side sends no more (io.EOF), the
 // other is told by CloseWrite and its direction goes on; a side without CloseWrite is closed. If a direction fails, both connections
@@ -68,14 +69,11 @@ func (r *relay) direction(dst, src net.Conn) int64 {
 	w, ok := dst.(interface{ CloseWrite() error })
 	if !ok {
 		r.end(nil, false)
-	} else if err := w.CloseWrite(); err != nil && !r.ended.Load() && !finished(err) {
+	} else if err := w.CloseWrite(); err != nil && !r.ended.Load() && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.ENOTCONN) {
 		r.end(err, true)
 	}
 	return n
 }
-
-// finished reports whether an error of CloseWrite only says that there is nobody left to tell.
-func finished(err error) bool { return errors.Is(err, net.ErrClosed) || isNotConnected(err) }
 
 // relayCopy copies until src ends, by the shortest way there is.
 func relayCopy(dst, src net.Conn) (int64, error) {
@@ -88,7 +86,5 @@ func relayCopy(dst, src net.Conn) (int64, error) {
 	if _, ok := dst.(*net.TCPConn); ok { // the kernel may do it
 		return io.Copy(dst, src)
 	}
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
-	return io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, *buf)
+	return io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, make([]byte, copySize))
 }

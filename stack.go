@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"sync"
 	"time"
@@ -60,12 +61,11 @@ type Stack struct {
 	rand  func() uint64
 	run   func(func()) // Config.Spawn
 	dns   []netip.AddrPort
-	table ports // of the resolver
 
 	ctx    context.Context // ends when Close begins; r.Context() of every request derives from it
 	cancel context.CancelFunc
-	own    sync.WaitGroup // goroutines that run code of ours alone
-	calls  calls          // goroutines that run handlers
+	own    tasks // goroutines that run code of ours alone, which ends soon after ctx
+	calls  tasks // goroutines that run handlers
 	once   sync.Once
 
 	waiters sync.Pool // *waiter
@@ -147,15 +147,6 @@ func random() uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
-// spawn runs fn, code of ours that ends by itself soon after s.ctx, on a goroutine that Close waits for.
-func (s *Stack) spawn(fn func()) {
-	s.own.Add(1)
-	s.run(func() {
-		defer s.own.Done()
-		fn()
-	})
-}
-
 // closeWait is how long Close waits for handlers.
 const closeWait = time.Second
 
@@ -167,7 +158,7 @@ func (s *Stack) Close() error {
 	s.once.Do(func() {
 		s.cancel()
 		s.inner.Close()
-		s.own.Wait()
+		s.own.wait(s.clock, math.MaxInt64)
 		s.calls.wait(s.clock, closeWait)
 	})
 	return nil

@@ -46,8 +46,8 @@ import (
 
 // Addresses inside every sandbox.
 const (
-	Guest4   = "198.18.0.2"       // the program's
-	Gateway4 = "198.18.0.1"       // the stack's: gateway, name server, weir.internal
+	Guest4   = "198.18.0.2"        // the program's
+	Gateway4 = "198.18.0.1"        // the stack's: gateway, name server, weir.internal
 	Guest6   = "fd77:6569:7200::2" // the program's
 	Gateway6 = "fd77:6569:7200::1" // the stack's
 )

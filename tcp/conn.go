@@ -107,7 +107,7 @@ func (c *Conn) begin(cfg *Config, now sched.Time, p Params) {
 		ourMSS:   mss, pathMSS: mss, peerMSS: defaultMSS, rcvMSS: min(mss, defaultMSS),
 		gsoMax:    int32(min(max(p.GSOMax, int(mss)), 1<<20)),
 		sendLimit: int32(min(cfg.sendBuffer(), maxBufferLimit)), recvLimit: int32(min(cfg.receiveBuffer(), maxBufferLimit)),
-		rcvWnd: uint32(cfg.initialWindow()), rcvPacking: 255,
+		rcvWnd: uint32(min(max(int(cfg.initialWindow()), 4*int(mss)), cfg.receiveBuffer())), rcvPacking: 255,
 		quickAcks: initialQuickAcks, userTimeout: millis(cfg.UserTimeout),
 		flags: noDelay,
 	}

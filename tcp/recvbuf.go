@@ -125,7 +125,7 @@ func (c *Conn) offered() int { return max(c.rcvAdv.minus(c.rcvNxt), 0) }
 
 // step is the least by which the offered window grows: "avoid advancing the right window edge … until the available buffer space is at
 // least min(Fr·RCV.BUFF, Eff.snd.MSS)" (RFC 9293 §3.8.6.2.2).
-func (c *Conn) step() int { return min(int(c.recvLimit)/2, int(c.ourMSS)) }
+func (c *Conn) step() int { return min(int(c.rcvWnd)/2, int(c.ourMSS)) }
 
 // updateDue: reading has made so much room that the peer should know at once. While it has half a window left, the next ACK will do.
 func (c *Conn) updateDue() bool {

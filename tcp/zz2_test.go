@@ -2,20 +2,30 @@ package tcp_test
 
 import (
 	"fmt"
+	"os"
+	"strconv"
 	"testing"
-	"time"
 
 	"github.com/weirnet/weir/tcp/tcptest"
 )
 
 func TestScratchTrace(t *testing.T) {
-	link := tcptest.Link{Delay: 10 * time.Millisecond, Loss: .001, Rate: 100e6, Queue: 250000}
-	n := tcptest.New(tcptest.Options{Seed: 1, AtoB: link, BtoA: link, A: tcptest.Traffic{Send: 32 << 20}, Trace: true})
+	seed, _ := strconv.Atoi(os.Getenv("SEED"))
+	loss, _ := strconv.ParseFloat(os.Getenv("LOSS"), 64)
+	if seed == 0 {
+		t.Skip()
+	}
+	o := world(uint64(seed), loss)
+	fmt.Printf("%+v\n", o)
+	for _, c := range o.Config {
+		fmt.Println(c.Congestion, c.SendBuffer, c.ReceiveBuffer, c.NoSACK, c.NoTimestamps, c.NoWindowScale)
+	}
+	o.Trace = true
+	n := tcptest.New(o)
 	err := n.Run()
 	fmt.Println(err)
-	fmt.Printf("%+v\n", n.End[1].Conn.Info())
 	for i, l := range n.Trace {
-		if  i > len(n.Trace)-60 {
+		if i < 60 || i > len(n.Trace)-60 {
 			fmt.Println(l)
 		}
 	}

@@ -82,10 +82,11 @@ func (w *watch) acknowledges(seg *tcp.Segment) error {
 	if seg.Flags&wire.SYN == 0 {
 		edge = ack + int64(seg.Window)<<w.scale()
 	}
-	if edge < w.edge {
+	// RFC 7323 §2.4: what the shift of the window field cuts off may pull the edge back by less than its unit.
+	if edge <= w.edge-1<<w.scale() {
 		return fmt.Errorf("%s: shrinks the window by %d bytes", w.name, w.edge-edge)
 	}
-	w.edge = edge
+	w.edge = max(w.edge, edge)
 	return nil
 }
 
