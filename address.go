@@ -134,10 +134,13 @@ func (s *Stack) target(a netip.AddrPort, iface string) (netip.AddrPort, int, err
 	return netip.AddrPortFrom(addr.WithZone(""), a.Port()), index, nil
 }
 
-// shown is the address of a socket as net shows it: that which takes every address is ::.
-func shown(a netip.AddrPort) netip.AddrPort {
-	if !a.Addr().IsValid() {
-		return netip.AddrPortFrom(netip.IPv6Unspecified(), a.Port())
+// addr is an address in net's type for the network, nil if it is not valid.
+func (n network) addr(a netip.AddrPort) net.Addr {
+	switch n.proto {
+	case "tcp":
+		return tcpAddr(a)
+	case "udp":
+		return udpAddr(a)
 	}
-	return a
+	return ipAddr(a.Addr())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/weirnet/weir/internal/stack"
@@ -170,7 +171,7 @@ func (d *Dialer) bound(network string, remote netip.AddrPort) (stack.Bound, neti
 	if iface == 0 {
 		iface = zone
 	}
-	o, err := options(d.Control, SockOpts{Network: network[:3], Local: d.Local, Remote: remote})
+	o, err := options(d.Control, SockOpts{Network: strings.TrimRight(network, "46"), Local: d.Local, Remote: remote})
 	if err != nil {
 		return b, remote, none, err
 	}
@@ -195,7 +196,7 @@ func (d *Dialer) dialTCP(ctx context.Context, network string, remote netip.AddrP
 		return fail(err)
 	}
 	b.Setup = o.apply
-	c := d.Stack.newTCPConn()
+	c := d.Stack.newTCPConn(network)
 	if err := d.Stack.inner.ConnectTCP(&c.sock, to, b); err != nil {
 		return fail(err)
 	}
@@ -253,7 +254,7 @@ func (d *Dialer) dialUDP(ctx context.Context, network string, remote netip.AddrP
 	if err != nil {
 		return fail(err)
 	}
-	c := d.Stack.newUDPConn()
+	c := d.Stack.newUDPConn(network)
 	if err := d.Stack.inner.ConnectUDP(&c.sock, to, b); err != nil {
 		return fail(err)
 	}

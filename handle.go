@@ -96,7 +96,7 @@ func (s *Stack) HandleTCP(handler func(*TCPRequest)) {
 // Accept answers the SYN and returns when the handshake is complete. It fails with syscall.ECONNABORTED when it is too late (see
 // Context) or the peer gives up, and with that of ctx, which then sends a RST.
 func (r *TCPRequest) Accept(ctx context.Context) (*TCPConn, error) {
-	c := r.stack.newTCPConn()
+	c := r.stack.newTCPConn("tcp")
 	err := r.inner.Accept(&c.sock)
 	if err == nil {
 		if err = c.accepted(ctx); err != nil {
@@ -172,7 +172,7 @@ func (s *Stack) HandleUDP(handler func(*UDPRequest)) {
 // Accept returns a socket for the flow, connected to Src; what has waited is its to read. It does not wait, and fails with
 // syscall.ECONNABORTED when it is too late (see Context).
 func (r *UDPRequest) Accept(ctx context.Context) (*UDPConn, error) {
-	c := r.stack.newUDPConn()
+	c := r.stack.newUDPConn("udp")
 	err := ctx.Err()
 	if err == nil {
 		err = r.inner.Accept(&c.sock)

@@ -32,7 +32,7 @@ func (d *Dialer) dialIP(name string, n network, remote netip.Addr) (*IPConn, err
 	fail := func(err error) (*IPConn, error) {
 		return nil, &net.OpError{Op: "dial", Net: name, Source: ipAddr(d.Local.Addr()), Addr: ipAddr(remote), Err: wrap("connect", err)}
 	}
-	b, to, _, err := d.bound("icmp", netip.AddrPortFrom(remote, 0))
+	b, to, _, err := d.bound("ip", netip.AddrPortFrom(remote, 0))
 	if err != nil {
 		return fail(err)
 	}
@@ -50,7 +50,7 @@ func (l *ListenConfig) listenIP(name string, n network, addr netip.Addr) (*IPCon
 	fail := func(err error) (*IPConn, error) {
 		return nil, &net.OpError{Op: "listen", Net: name, Addr: ipAddr(addr), Err: wrap("bind", err)}
 	}
-	lo, local, _, err := l.options("icmp", netip.AddrPortFrom(addr, 0))
+	lo, local, _, err := l.options("ip", netip.AddrPortFrom(addr, 0))
 	if err != nil {
 		return fail(err)
 	}

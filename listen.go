@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/weirnet/weir/internal/stack"
 )
@@ -35,11 +36,11 @@ func (s *Stack) ListenPacket(network, address string) (net.PacketConn, error) {
 // Listen is Stack.Listen with the ListenConfig's options. ctx bounds the look-up of a name in address.
 func (l *ListenConfig) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	n, addr, err := l.address(ctx, network, address)
-	if err == nil && n.proto != "tcp" {
-		err = net.UnknownNetworkError(network)
-	}
 	if err != nil {
 		return nil, &net.OpError{Op: "listen", Net: network, Err: mapContext(err)}
+	}
+	if n.proto != "tcp" {
+		return nil, &net.OpError{Op: "listen", Net: network, Addr: n.addr(addr), Err: unexpected(address)}
 	}
 	t, err := l.listenTCP(network, addr)
 	if err != nil {
@@ -51,13 +52,12 @@ func (l *ListenConfig) Listen(ctx context.Context, network, address string) (net
 // ListenPacket is Stack.ListenPacket with the ListenConfig's options. ctx bounds the look-up of a name in address.
 func (l *ListenConfig) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
 	n, addr, err := l.address(ctx, network, address)
-	if err == nil && n.proto == "tcp" {
-		err = net.UnknownNetworkError(network)
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, &net.OpError{Op: "listen", Net: network, Err: mapContext(err)}
-	}
-	if n.proto == "ip" {
+	case n.proto == "tcp":
+		return nil, &net.OpError{Op: "listen", Net: network, Addr: n.addr(addr), Err: unexpected(address)}
+	case n.proto == "ip":
 		c, err := l.listenIP(network, n, addr.Addr())
 		if err != nil {
 			return nil, err
@@ -69,6 +69,11 @@ func (l *ListenConfig) ListenPacket(ctx context.Context, network, address string
 		return nil, err
 	}
 	return u, nil
+}
+
+// unexpected is net's error for a network that the call is not for.
+func unexpected(address string) error {
+	return &net.AddrError{Err: "unexpected address type", Addr: address}
 }
 
 // address parses both strings; of a name's addresses it takes the first of IPv4, if there is one, as net does.
@@ -92,13 +97,18 @@ func (l *ListenConfig) address(ctx context.Context, name, address string) (netwo
 	return n, addrs[0], nil
 }
 
-// listenFamily is which addresses a socket on addr takes, if addr stands for many.
-func listenFamily(name string, addr netip.Addr) stack.Family {
+// wildcard is which addresses a socket on addr takes, if addr stands for many, and how addr is then shown.
+func wildcard(name string, addr netip.Addr) (stack.Family, netip.Addr) {
 	n, _ := parseNetwork(name)
-	if addr.Is4() {
-		return stack.IPv4
+	switch {
+	case addr.Is4():
+		return stack.IPv4, addr
+	case !addr.IsValid() && n.family == stack.IPv4:
+		return stack.IPv4, netip.IPv4Unspecified()
+	case !addr.IsValid():
+		return n.family, netip.IPv6Unspecified()
 	}
-	return n.family
+	return n.family, addr
 }
 
 // options are those that the socket itself and those that its connections get.
@@ -107,23 +117,22 @@ func (l *ListenConfig) options(network string, addr netip.AddrPort) (stack.Liste
 	if err != nil {
 		return stack.ListenOptions{}, local, SockOpts{}, err
 	}
-	o, err := options(l.Control, SockOpts{Network: network[:3], Local: addr, Transparent: l.Transparent})
-	return stack.ListenOptions{
-		Family: listenFamily(network, local.Addr()), Iface: iface, Transparent: o.Transparent,
-	}, local, o, err
+	o, err := options(l.Control, SockOpts{Network: strings.TrimRight(network, "46"), Local: addr, Transparent: l.Transparent})
+	family, all := wildcard(network, local.Addr())
+	return stack.ListenOptions{Family: family, Iface: iface, Transparent: o.Transparent}, netip.AddrPortFrom(all, local.Port()), o, err
 }
 
 func (l *ListenConfig) listenTCP(network string, addr netip.AddrPort) (*TCPListener, error) {
 	fail := func(err error) (*TCPListener, error) {
-		return nil, &net.OpError{Op: "listen", Net: network, Addr: tcpAddr(shown(addr)), Err: wrap("bind", err)}
+		return nil, &net.OpError{Op: "listen", Net: network, Addr: tcpAddr(addr), Err: wrap("bind", err)}
 	}
 	lo, local, o, err := l.options(network, addr)
 	if err != nil {
 		return fail(err)
 	}
-	t := &TCPListener{stack: l.Stack, setup: o.setup}
+	t := &TCPListener{stack: l.Stack, name: network, setup: o.setup}
 	lo.Notifier = (*listenNotifier)(t)
-	lo.Make = func() *stack.TCP { return &l.Stack.newTCPConn().sock }
+	lo.Make = func() *stack.TCP { return &l.Stack.newTCPConn(network).sock }
 	if t.sock, err = l.Stack.inner.ListenTCP(local, lo); err != nil {
 		return fail(err)
 	}
@@ -132,13 +141,13 @@ func (l *ListenConfig) listenTCP(network string, addr netip.AddrPort) (*TCPListe
 
 func (l *ListenConfig) listenUDP(network string, addr netip.AddrPort) (*UDPConn, error) {
 	fail := func(err error) (*UDPConn, error) {
-		return nil, &net.OpError{Op: "listen", Net: network, Addr: udpAddr(shown(addr)), Err: wrap("bind", err)}
+		return nil, &net.OpError{Op: "listen", Net: network, Addr: udpAddr(addr), Err: wrap("bind", err)}
 	}
 	lo, local, o, err := l.options(network, addr)
 	if err != nil {
 		return fail(err)
 	}
-	c := l.Stack.newUDPConn()
+	c := l.Stack.newUDPConn(network)
 	if err := l.Stack.inner.ListenUDP(&c.sock, local, lo); err != nil {
 		return fail(err)
 	}

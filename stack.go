@@ -106,7 +106,7 @@ func New(c Config) (*Stack, error) {
 	s.inner = stack.New(stack.Config{
 		Clock: s.clock, Rand: s.rand, Spawn: s.run,
 		Packets: packet.NewPool(c.Buffers),
-		TCP:     tcp.Config{SendBuffer: c.SendBuffer, ReceiveBuffer: c.ReceiveBuffer, Congestion: c.Congestion},
+		TCP:     &tcp.Config{SendBuffer: c.SendBuffer, ReceiveBuffer: c.ReceiveBuffer, Congestion: c.Congestion},
 		Memory:  c.Memory, Forward: c.Forward, MaxPending: c.MaxPendingRequests, Backlog: c.Backlog,
 	})
 	if err := s.addLoopback(); err != nil {

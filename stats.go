@@ -98,7 +98,7 @@ func (s *Stack) Conns() iter.Seq[ConnInfo] {
 			if c.Protocol == wire.ProtoTCP {
 				network = "tcp"
 			}
-			if !yield(ConnInfo{Network: network, Local: shown(c.Local), Remote: c.Remote, State: c.State, TCP: c.TCP}) {
+			if !yield(ConnInfo{Network: network, Local: c.Local, Remote: c.Remote, State: c.State, TCP: c.TCP}) {
 				return
 			}
 		}

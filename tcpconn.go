@@ -27,6 +27,8 @@ type TCPConn struct {
 const (
 	connDone   = 1 << iota // the handshake is over
 	connClosed             // Close was called
+	connIPv4               // the network's name is "tcp4"
+	connIPv6               // … "tcp6"
 )
 
 // The settings that package net gives every connection.
@@ -36,8 +38,15 @@ const (
 	keepAliveCount    = 9
 )
 
-func (s *Stack) newTCPConn() *TCPConn {
+// newTCPConn returns a connection of the network "tcp", "tcp4" or "tcp6".
+func (s *Stack) newTCPConn(network string) *TCPConn {
 	c := &TCPConn{stack: s}
+	switch network {
+	case "tcp4":
+		c.state.Store(connIPv4)
+	case "tcp6":
+		c.state.Store(connIPv6)
+	}
 	c.linger.Store(-1)
 	c.sock.SetNotifier((*tcpNotifier)(c))
 	return c
@@ -61,7 +70,18 @@ func (n *tcpNotifier) Notify(r stack.Ready) {
 
 // fail wraps an error of the operation op, in which a kernel's socket would have made the given call.
 func (c *TCPConn) fail(op, call string, err error) error {
-	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: wrap(call, err)}
+	return &net.OpError{Op: op, Net: c.network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: wrap(call, err)}
+}
+
+// network is the name under which the connection was asked for.
+func (c *TCPConn) network() string {
+	switch state := c.state.Load(); {
+	case state&connIPv4 != 0:
+		return "tcp4"
+	case state&connIPv6 != 0:
+		return "tcp6"
+	}
+	return "tcp"
 }
 
 // LocalAddr returns our end, a *net.TCPAddr.

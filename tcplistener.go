@@ -13,6 +13,7 @@ import (
 type TCPListener struct {
 	sock   *stack.Listener
 	stack  *Stack
+	name   string // of the network
 	acc    half
 	setup  func(*TCPConn) error // what ListenConfig asks for each connection; nil: nothing
 	closed atomic.Bool
@@ -31,7 +32,7 @@ func (s *Stack) ListenTCP(addr netip.AddrPort) (*TCPListener, error) {
 }
 
 func (l *TCPListener) fail(op, call string, err error) error {
-	return &net.OpError{Op: op, Net: "tcp", Addr: l.Addr(), Err: wrap(call, err)}
+	return &net.OpError{Op: op, Net: l.name, Addr: l.Addr(), Err: wrap(call, err)}
 }
 
 // Accept waits for the next connection and returns it, a *TCPConn. Errors: net.ErrClosed, os.ErrDeadlineExceeded.
@@ -72,7 +73,7 @@ func (l *TCPListener) accept() (*TCPConn, error) {
 }
 
 // Addr returns the address listened on, a *net.TCPAddr.
-func (l *TCPListener) Addr() net.Addr { return net.TCPAddrFromAddrPort(shown(l.sock.Addr())) }
+func (l *TCPListener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.sock.Addr()) }
 
 // SetDeadline makes Accept fail with os.ErrDeadlineExceeded from then on. The zero time: never.
 func (l *TCPListener) SetDeadline(t time.Time) error {

@@ -17,12 +17,13 @@ import (
 type UDPConn struct {
 	sock   stack.UDP
 	stack  *Stack
+	name   string // of the network
 	rd, wr half
 	closed atomic.Bool
 }
 
-func (s *Stack) newUDPConn() *UDPConn {
-	c := &UDPConn{stack: s}
+func (s *Stack) newUDPConn(network string) *UDPConn {
+	c := &UDPConn{stack: s, name: network}
 	c.sock.SetNotifier((*udpNotifier)(c))
 	return c
 }
@@ -54,7 +55,7 @@ func (s *Stack) ListenUDP(addr netip.AddrPort) (*UDPConn, error) {
 }
 
 func (c *UDPConn) fail(op, call string, err error) error {
-	e := &net.OpError{Op: op, Net: "udp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: wrap(call, err)}
+	e := &net.OpError{Op: op, Net: c.name, Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: wrap(call, err)}
 	if e.Addr == nil { // as net: of a socket that is not connected the local address is what the error is about
 		e.Source, e.Addr = nil, e.Source
 	}
@@ -62,7 +63,7 @@ func (c *UDPConn) fail(op, call string, err error) error {
 }
 
 // LocalAddr returns our end, a *net.UDPAddr.
-func (c *UDPConn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(shown(c.sock.LocalAddr())) }
+func (c *UDPConn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(c.sock.LocalAddr()) }
 
 // RemoteAddr returns the far end, a *net.UDPAddr, or nil if the socket is not connected.
 func (c *UDPConn) RemoteAddr() net.Addr { return udpAddr(c.sock.RemoteAddr()) }
@@ -154,7 +155,7 @@ func (c *UDPConn) WriteToUDPAddrPort(p []byte, dst netip.AddrPort) (int, error) 
 		}
 	}
 	if err != nil {
-		return 0, &net.OpError{Op: "write", Net: "udp", Source: c.LocalAddr(), Addr: udpAddr(dst), Err: wrap("sendto", err)}
+		return 0, &net.OpError{Op: "write", Net: c.name, Source: c.LocalAddr(), Addr: udpAddr(dst), Err: wrap("sendto", err)}
 	}
 	return len(p), nil
 }
@@ -162,7 +163,7 @@ func (c *UDPConn) WriteToUDPAddrPort(p []byte, dst netip.AddrPort) (int, error) 
 // WriteToUDP is WriteToUDPAddrPort with net's type of address.
 func (c *UDPConn) WriteToUDP(p []byte, dst *net.UDPAddr) (int, error) {
 	if dst == nil {
-		return 0, &net.OpError{Op: "write", Net: "udp", Source: c.LocalAddr(), Err: errMissingAddress}
+		return 0, &net.OpError{Op: "write", Net: c.name, Source: c.LocalAddr(), Err: errMissingAddress}
 	}
 	return c.WriteToUDPAddrPort(p, dst.AddrPort())
 }
@@ -171,7 +172,7 @@ func (c *UDPConn) WriteToUDP(p []byte, dst *net.UDPAddr) (int, error) {
 func (c *UDPConn) WriteTo(p []byte, dst net.Addr) (int, error) {
 	a, ok := dst.(*net.UDPAddr)
 	if !ok {
-		return 0, &net.OpError{Op: "write", Net: "udp", Source: c.LocalAddr(), Addr: dst, Err: errWrongAddress}
+		return 0, &net.OpError{Op: "write", Net: c.name, Source: c.LocalAddr(), Addr: dst, Err: errWrongAddress}
 	}
 	return c.WriteToUDP(p, a)
 }

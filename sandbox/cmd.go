@@ -156,7 +156,7 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 	if c.Stdin != nil || c.run != nil {
 		return nil, errors.New("sandbox: StdinPipe after Stdin or Start")
 	}
-	r, w, err := c.pipe()
+	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func (c *Cmd) outputPipe(to *io.Writer) (io.ReadCloser, error) {
 	if *to != nil || c.run != nil {
 		return nil, errors.New("sandbox: pipe after Stdout, Stderr or Start")
 	}
-	r, w, err := c.pipe()
+	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
@@ -183,8 +183,6 @@ func (c *Cmd) outputPipe(to *io.Writer) (io.ReadCloser, error) {
 	c.closeAfterStart, c.closeAfterWait = append(c.closeAfterStart, w), append(c.closeAfterWait, r)
 	return r, nil
 }
-
-func (c *Cmd) pipe() (r, w *os.File, err error) { return os.Pipe() }
 
 // ProcessState says how the program ended, nil before Wait has returned.
 func (c *Cmd) ProcessState() *ProcessState { return c.state }
@@ -211,7 +209,7 @@ func (p *ProcessState) SystemTime() time.Duration { return p.usage[1] }
 // String is "exit status 7" or "signal: killed".
 func (p *ProcessState) String() string {
 	if p.signal != 0 {
-		return "signal: " + p.signal.Error()
+		return "signal: " + p.signal.String()
 	}
 	return "exit status " + strconv.Itoa(p.code)
 }

@@ -1,8 +1,9 @@
 package sandbox
 
 import (
+	"bytes"
 	"encoding/binary"
-	"encoding/json"
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
@@ -32,12 +33,12 @@ const (
 // message is one of them.
 type message struct {
 	Kind      string
-	Order     *order         `json:",omitempty"`
-	Failure   *failure       `json:",omitempty"`
-	Text      string         `json:",omitempty"` // of a notice
-	Signal    syscall.Signal `json:",omitempty"`
-	Forwarded bool           `json:",omitempty"` // the signal came to the parent, and may have come to the program too
-	Status    uint32         `json:",omitempty"` // how the program ended, as wait(2) has it
+	Order     *order
+	Failure   *failure
+	Text      string // of a notice
+	Signal    syscall.Signal
+	Forwarded bool   // the signal came to the parent, and may have come to the program too
+	Status    uint32 // how the program ended, as wait(2) has it
 }
 
 // order is what the init is to do.
@@ -63,11 +64,12 @@ type failure struct {
 type step string
 
 const (
-	stepMount   step = "mount"   // the mount namespace as such
-	stepProc    step = "proc"    // a fresh /proc
-	stepTUN     step = "tun"     // the TUN device
-	stepNetwork step = "network" // addresses and routes
-	stepExecute step = "execute" // the program
+	stepSubreaper step = "subreaper"
+	stepMount     step = "mount"   // the mount namespace as such
+	stepProc      step = "proc"    // a fresh /proc
+	stepTUN       step = "tun"     // the TUN device
+	stepNetwork   step = "network" // addresses and routes
+	stepExecute   step = "execute" // the program
 )
 
 // Error is what the init said.
@@ -94,9 +96,11 @@ type conn struct {
 	mu sync.Mutex // over sending
 }
 
-// maxMessage bounds a message: the kernel takes a quarter of the stack limit, at most 6 MiB, of arguments and environment; JSON may
-// double that.
-const maxMessage = 32 << 20
+const (
+	messageHead = 4 // bytes of length in front of a message
+	// maxMessage bounds a message. The kernel takes at most 6 MiB of arguments and environment.
+	maxMessage = 16 << 20
+)
 
 // newConn makes a conn of a socket, which it closes.
 func newConn(f *os.File) (*conn, error) {
@@ -115,11 +119,13 @@ func newConn(f *os.File) (*conn, error) {
 
 // send sends m, and with it a file if it is not nil.
 func (c *conn) send(m message, file *os.File) error {
-	body, err := json.Marshal(m)
-	if err != nil {
+	var body bytes.Buffer
+	body.Write(make([]byte, messageHead))
+	if err := gob.NewEncoder(&body).Encode(m); err != nil {
 		return err
 	}
-	b := append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
+	b := body.Bytes()
+	binary.BigEndian.PutUint32(b, uint32(len(b)-messageHead))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if file != nil {
@@ -128,7 +134,7 @@ func (c *conn) send(m message, file *os.File) error {
 		}
 		b = b[1:]
 	}
-	_, err = c.Write(b)
+	_, err := c.Write(b)
 	return err
 }
 
@@ -147,7 +153,7 @@ func (c *conn) sendFile(b []byte, file *os.File) error {
 
 // receive returns the next message and the file that came with it, nil if none did. The error is io.EOF if the other end is gone.
 func (c *conn) receive() (m message, file *os.File, err error) {
-	var head [4]byte
+	var head [messageHead]byte
 	control := make([]byte, unix.CmsgSpace(4))
 	n, oobn, _, _, err := c.ReadMsgUnix(head[:], control)
 	if err == nil && n == 0 {
@@ -167,7 +173,7 @@ func (c *conn) receive() (m message, file *os.File, err error) {
 	if err == nil {
 		body := make([]byte, size)
 		if _, err = io.ReadFull(c, body); err == nil {
-			err = json.Unmarshal(body, &m)
+			err = gob.NewDecoder(bytes.NewReader(body)).Decode(&m)
 		}
 	}
 	if err != nil && file != nil {

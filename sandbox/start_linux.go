@@ -19,8 +19,8 @@ type running struct {
 	conn   *conn
 	init   *exec.Cmd
 	pidns  bool
-	done   chan struct{} // closed when the init has ended and been waited for
-	heard  chan struct{} // closed when the init has said all that it will
+	done   chan struct{}       // closed when the init has ended and been waited for
+	heard  chan struct{}       // closed when the init has said all that it will
 	status *syscall.WaitStatus // how the program ended; nil: the init did not live to say
 	stdio  *stdio
 	stop   []func() // to be called when it is over, the last one first
@@ -63,7 +63,7 @@ func (c *Cmd) start() error {
 	tun, err := c.launch(o, io)
 	var f *failure
 	if errors.As(err, &f) && f.Step == stepProc {
-		c.notice("no process ids of its own: " + f.Text + " (as in containers that mask parts of /proc); --no-pid-ns says so beforehand")
+		c.notice("the program has no PID namespace of its own: " + f.Text + " (containers that mask parts of /proc do not permit it)")
 		o.PIDNamespace = false
 		tun, err = c.launch(o, io)
 	}
@@ -126,9 +126,9 @@ func (c *Cmd) launch(o *order, io *stdio) (*os.File, error) {
 		return nil, os.NewSyscallError("socketpair", err)
 	}
 	theirs := os.NewFile(uintptr(pair[1]), "sandbox")
-	defer theirs.Close()
 	ours, err := newConn(os.NewFile(uintptr(pair[0]), "sandbox"))
 	if err != nil {
+		theirs.Close()
 		return nil, err
 	}
 	r := &running{conn: ours, pidns: o.PIDNamespace, done: make(chan struct{}), heard: make(chan struct{})}
@@ -138,7 +138,9 @@ func (c *Cmd) launch(o *order, io *stdio) (*os.File, error) {
 		Stdin: io.files[0], Stdout: io.files[1], Stderr: io.files[2], ExtraFiles: append([]*os.File{theirs}, c.ExtraFiles...),
 		SysProcAttr: attributes(o.PIDNamespace),
 	}
-	if err := r.startInit(); err != nil {
+	err = r.startInit()
+	theirs.Close() // else the end of the init would not be the end of the stream
+	if err != nil {
 		ours.Close()
 		return nil, err
 	}
@@ -177,13 +179,14 @@ func (r *running) prepare(o *order, notice func(string)) (*os.File, error) {
 	sent := make(chan error, 1)
 	go func() { sent <- r.conn.send(message{Kind: msgOrder, Order: o}, nil) }() // the init may not read, if it is none
 	_ = r.conn.SetReadDeadline(time.Now().Add(helloLimit))
-	m, file, err := r.conn.receive()
+	m, _, err := r.conn.receive()
 	if err != nil || m.Kind != msgHello {
 		return nil, fmt.Errorf("sandbox: the init process (this binary, executed again) does not answer: main must call sandbox.Init before anything else (%v)", err)
 	}
 	_ = r.conn.SetReadDeadline(time.Time{})
 	for {
-		if m, file, err = r.conn.receive(); err != nil {
+		m, file, err := r.conn.receive()
+		if err != nil {
 			return nil, fmt.Errorf("sandbox: the init process ended before the program was started: %w", err)
 		}
 		switch m.Kind {

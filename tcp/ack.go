@@ -65,6 +65,7 @@ func (c *Conn) advance(f *flight, ack Seq, d *delivery) int {
 	c.bytesAcked += uint64(data)
 	f.board.acked(ack, d)
 	c.sndUna = ack
+	c.clear(synOut)
 	c.writable()
 	return n
 }
@@ -87,6 +88,7 @@ func (c *Conn) timeRoundTrip(f *flight, seg *Segment, n *ackNews) {
 func (c *Conn) progress(f *flight) {
 	f.expiries = 0
 	f.stalled = c.now
+	c.err = nil // what ICMP told is over
 	if c.sndUna != c.sndNxt {
 		c.restartTimer(f)
 		return
@@ -98,10 +100,14 @@ func (c *Conn) progress(f *flight) {
 }
 
 // updateWindow is RFC 9293 §3.10.7.4: "If SND.UNA =< SEG.ACK =< SND.NXT, the send window should be updated. If (SND.WL1 < SEG.SEQ or
-// (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK)), set SND.WND <- SEG.WND, set SND.WL1 <- SEG.SEQ, and set SND.WL2 <- SEG.ACK." It reports
-// whether the window is another one.
+// (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK)), set SND.WND <- SEG.WND, set SND.WL1 <- SEG.SEQ, and set SND.WL2 <- SEG.ACK." A segment
+// that acknowledges something new is newer than all before it even if its data is not: without its window, the right edge would move
+// with SND.UNA. It reports whether the window is another one.
 func (c *Conn) updateWindow(seg *Segment) bool {
-	if seg.Ack.Before(c.sndUna) || seg.Seq.Before(c.sndWL1) || seg.Seq == c.sndWL1 && seg.Ack.Before(c.sndWL2) {
+	if seg.Ack.Before(c.sndUna) {
+		return false
+	}
+	if seg.Ack == c.sndUna && (seg.Seq.Before(c.sndWL1) || seg.Seq == c.sndWL1 && seg.Ack.Before(c.sndWL2)) {
 		return false
 	}
 	c.sndWL1, c.sndWL2 = seg.Seq, seg.Ack

@@ -72,6 +72,7 @@ const (
 	useSACK                          // SACK was agreed on
 	useWScale                        // window scaling was agreed on
 	noDelay                          // no Nagle
+	synOut                           // our SYN is not acknowledged
 	finQueued                        // a FIN follows the send queue
 	finSent                          // that FIN was sent, at least once
 	finTaken                         // the peer's FIN was received in order; rcvNxt is behind it
@@ -119,7 +120,7 @@ func (c *Conn) Connect(cfg *Config, now sched.Time, p Params) {
 	c.begin(cfg, now, p)
 	c.state = SynSent
 	c.flight()
-	c.set(pendSYN)
+	c.set(synOut | pendSYN)
 }
 
 // Accept takes over a handshake that a SynRecv record has finished, with the segment that finished it (which may carry data and FIN).

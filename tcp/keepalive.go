@@ -43,7 +43,7 @@ func (c *Conn) expireAlive() {
 		c.aliveAt = c.now.Add(c.idleTime())
 	case quiet < c.idleTime():
 		c.aliveAt = c.lastRcv.Add(c.idleTime())
-	case c.keepSent >= c.keepCount, c.keepSent > 0 && c.userTimeout > 0 && quiet >= time.Duration(c.userTimeout)*time.Millisecond:
+	case c.keepSent >= c.keepCount, c.keepSent > 0 && c.userTimeout > 0 && quiet >= c.userTimeLimit():
 		c.timedOut()
 	default:
 		c.keepSent++

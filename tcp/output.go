@@ -133,11 +133,15 @@ func (c *Conn) outputLost(f *flight, seg *Segment) bool {
 	if n > room {
 		n = room - room%mss
 	}
-	if begin != c.sndUna {
-		// RFC 9293 §3.8.6: not beyond a window that has shrunk, but RFC 7323 §2.4 allows for what scaling rounds off. The first
-		// byte goes in any case: it may be what the peer waits for to open the window.
-		window := (c.sndUna + Seq(c.sndWnd)).minus(begin) + 1<<c.sndWScale
-		if n > window {
+	// RFC 9293 §3.8.6: not beyond a window that has shrunk, but RFC 7323 §2.4 allows for what scaling rounds off. The first segment
+	// goes in any case: it may be what the peer waits for to open the window.
+	if window := (c.sndUna + Seq(c.sndWnd)).minus(begin) + 1<<c.sndWScale; n > window {
+		switch {
+		case window >= mss:
+			n = window - window%mss
+		case begin == c.sndUna:
+			n = min(n, mss)
+		default:
 			return false
 		}
 	}

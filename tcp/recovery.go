@@ -47,6 +47,7 @@ type ackNews struct {
 	acked    int  // sequence numbers newly acknowledged
 	dup      bool // a duplicate ACK, by RFC 5681 §2 or, with SACK, RFC 6675 §2
 	lost     int  // bytes newly found lost
+	partial  bool // without SACK: the first unacknowledged segment is to be sent again
 	pipe     int  // before the ACK
 	spans    int  // before the ACK
 	rtt      time.Duration
@@ -74,7 +75,9 @@ func (c *Conn) recover(f *flight, n *ackNews) {
 	case f.phase == phaseOpen && f.board.toResend():
 		c.enterFastRecovery(f, n)
 	case f.phase == phaseFast && n.acked > 0 && !c.is(useSACK):
-		n.lost += f.board.loseFirst(c.payloadMSS()) // RFC 6582 §3.2 step 3: a partial ACK means that the next segment is lost too
+		// RFC 6582 §3.2 step 3, "Partial acknowledgments: … retransmit the first unacknowledged segment", at once.
+		n.lost += f.board.loseFirst(c.payloadMSS())
+		n.partial = n.lost > 0
 	}
 	if f.phase == phaseFast {
 		f.reduce(n, c.cc.Ssthresh(), c.payloadMSS())
@@ -146,7 +149,7 @@ func (f *flight) reduce(n *ackNews, ssthresh, mss int) {
 		}
 		send = min(send, ssthresh-pipe)
 	}
-	if f.out == 0 {
+	if f.out == 0 || n.partial {
 		send = max(send, mss) // force a fast retransmit
 	}
 	f.cwnd = pipe + max(send, 0)

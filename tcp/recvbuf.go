@@ -149,9 +149,10 @@ func (c *Conn) selectWindow() uint16 {
 		field = room >> c.rcvWScale
 	} else {
 		// RFC 9293 §3.8.6, SHLD-14: the right edge does not go back. What is left may lie between two values that the field can
-		// express: the upper one, unless there is no memory for it (RFC 7323 §2.4 has the sender bear with the lower one).
+		// express. It is the upper one, for which a quarter of the buffer is kept beyond its limit: it takes many tiny segments, and
+		// a reader that is away, before only the lower one is left (RFC 7323 §2.4 has senders bear with that).
 		field = offered >> c.rcvWScale
-		if up := (offered + unit - 1) >> c.rcvWScale; up<<c.rcvWScale <= c.memory() {
+		if up := (offered + unit - 1) >> c.rcvWScale; up<<c.rcvWScale <= c.memory()+int(c.recvLimit)/4 {
 			field = up
 		}
 	}

@@ -86,14 +86,15 @@ func (b *scoreboard) find(at Seq) int {
 
 // transmitted adds what is sent for the first time, up to end.
 func (b *scoreboard) transmitted(end Seq, now sched.Time) {
-	if n := b.spans(); n > 0 {
-		last := &b.list[len(b.list)-1]
-		if n >= maxSpans && last.flags&spanSacked != 0 {
-			b.count(last.flags, -b.size(len(b.list)-1)) // forgetting that it was SACKed does no harm
-			last.flags = spanAgain
+	if last := len(b.list) - 1; last >= b.head {
+		s := &b.list[last]
+		full := b.spans() >= maxSpans
+		if full && s.flags&spanSacked != 0 {
+			b.count(s.flags, -b.size(last)) // forgetting that it was SACKed does no harm
+			s.flags = spanAgain
 		}
-		if last.flags == 0 && last.sent == now || n >= maxSpans && last.flags&spanLost == 0 {
-			last.end, last.sent = end, now
+		if s.flags == 0 && s.sent == now || full && s.flags&spanLost == 0 {
+			s.end, s.sent = end, now
 			return
 		}
 	}
@@ -168,7 +169,8 @@ func (b *scoreboard) acked(to Seq, d *delivery) {
 // sack marks [left, right) as with the peer. What is not in flight, or touches SND.UNA, is ignored: it would be a D-SACK (RFC 2883), a
 // SACK of what was never sent, or nonsense.
 func (b *scoreboard) sack(left, right Seq, d *delivery) {
-	if !b.una.Before(left) || !left.Before(right) || b.end().Before(right) {
+	// By offsets, for a comparison of numbers 2^31 apart holds both ways.
+	if l, r := uint32(left-b.una), uint32(right-b.una); l == 0 || l >= r || r > uint32(b.flight()) {
 		return
 	}
 	i := b.find(left)
@@ -177,9 +179,7 @@ func (b *scoreboard) sack(left, right Seq, d *delivery) {
 			return // known
 		}
 	} else if b.begin(i) != left {
-		if !b.split(i, left) {
-			left = b.list[i].end // coarse: not this span
-		}
+		b.split(i, left) // if it cannot be, this span is left out
 		i++
 	}
 	j := i

@@ -15,16 +15,11 @@ type flight struct {
 	queue buffer.Buffer // from SND.UNA on: what is not acknowledged, then what is not sent
 	board scoreboard    // of what is in [SND.UNA, SND.NXT)
 	recovery
+	sendTimer
 
-	timerAt  sched.Time // retransmission or persist timer; Never: off
-	stalled  sched.Time // since when nothing was acknowledged, for the user timeout
-	roundEnd Seq        // SND.NXT at the first ACK of this round trip
-	smallEnd Seq        // SND.NXT after the last segment that was not full (Minshall's Nagle)
-	backoff  uint8      // doublings of the RTO
-	expiries uint8      // of the timer without a sign of life
-	persist  bool       // timerAt is the persist timer
-	forced   bool       // the persist timer expired: send into a small window (RFC 9293 §3.8.6.2.1, "the override timeout")
-	limited  bool       // the congestion window is what ended the last sending
+	roundEnd Seq  // SND.NXT at the first ACK of this round trip
+	smallEnd Seq  // SND.NXT after the last segment that was not full (Minshall's Nagle)
+	limited  bool // the congestion window is what ended the last sending
 }
 
 // flight is c.snd, taken from the pool if there was none.
@@ -36,8 +31,9 @@ func (c *Conn) flight() *flight {
 		}
 		f.queue.SetPool(c.cfg.Buffers)
 		f.board.reset(c.sndUna)
-		f.timerAt, f.stalled = sched.Never, c.now
-		f.roundEnd, f.smallEnd, f.point = c.sndNxt, c.sndUna, c.sndUna-1
+		f.recovery = recovery{point: c.sndUna - 1}
+		f.sendTimer = sendTimer{timerAt: sched.Never, stalled: c.now}
+		f.roundEnd, f.smallEnd, f.limited = c.sndNxt, c.sndUna, false
 		c.snd = f
 	}
 	return c.snd
@@ -52,13 +48,12 @@ func (c *Conn) dropFlight() {
 	c.snd = nil
 	c.writable()
 	f.queue.Release()
-	*f = flight{queue: f.queue, board: f.board}
 	c.cfg.flights.Put(f)
 }
 
 // queueStart is the sequence number of the first byte in the queue: SND.UNA, or behind the SYN.
 func (c *Conn) queueStart() Seq {
-	if c.sndUna == c.iss && !c.state.synchronized() {
+	if c.is(synOut) {
 		return c.iss + 1
 	}
 	return c.sndUna

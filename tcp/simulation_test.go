@@ -15,16 +15,18 @@ import (
 type pick uint64
 
 func (p *pick) of(n int) int {
-	*p = *p*6364136223846793005 + 1442695040888963407
-	return int(uint64(*p)>>33) % n
+	*p += 0x9e3779b97f4a7c15
+	x := uint64(*p)
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return int(x>>33) % n
 }
 
 func choose[T any](p *pick, of ...T) T { return of[p.of(len(of))] }
 
 // world is what a seed stands for: a bad link, two configurations, and traffic both ways.
 func world(seed uint64, loss float64) tcptest.Options {
-	p := pick(seed)
-	p.of(1)
+	p := pick(seed << 20)
 	link := func() tcptest.Link {
 		return tcptest.Link{
 			Delay: choose(&p, 0, time.Millisecond, 20*time.Millisecond, 150*time.Millisecond), Jitter: choose(&p, 0, 0, 3*time.Millisecond),

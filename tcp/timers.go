@@ -14,6 +14,16 @@ const (
 	orphanProbes = 8
 )
 
+// sendTimer is the retransmission timer (RFC 6298) or, when nothing is in flight, the persist timer (RFC 9293 §3.8.6.1).
+type sendTimer struct {
+	timerAt  sched.Time // Never: off
+	stalled  sched.Time // since when nothing was acknowledged, for the user timeout
+	backoff  uint8      // doublings of the RTO
+	expiries uint8      // without a sign of life
+	persist  bool       // it is the persist timer
+	forced   bool       // which has expired: send into a small window (RFC 9293 §3.8.6.2.1, "the override timeout")
+}
+
 // maxBackoff bounds the doublings of the RTO; the maximum RTO does too.
 const maxBackoff = 16
 
@@ -34,8 +44,15 @@ func (c *Conn) rto(f *flight) time.Duration {
 	return d
 }
 
-// restartTimer makes the retransmission (or persist) timer expire after RTO from now.
-func (c *Conn) restartTimer(f *flight) { f.timerAt = c.now.Add(c.rto(f)) }
+// restartTimer makes the timer expire after RTO from now, or when the user timeout ends.
+func (c *Conn) restartTimer(f *flight) {
+	f.timerAt = c.now.Add(c.rto(f))
+	if c.userTimeout > 0 {
+		f.timerAt = min(f.timerAt, max(f.stalled.Add(c.userTimeLimit()), c.now))
+	}
+}
+
+func (c *Conn) userTimeLimit() time.Duration { return time.Duration(c.userTimeout) * time.Millisecond }
 
 // startPersist starts the persist timer: there is something to send, nothing is in flight whose ACK could open the window, and the
 // window is closed or too small (RFC 9293 §3.8.6.1).
@@ -112,7 +129,7 @@ func (c *Conn) expireSend(f *flight) {
 
 // gaveUp: the timer has expired once too often (R2), or for the user timeout nothing was acknowledged.
 func (c *Conn) gaveUp(f *flight) bool {
-	if c.userTimeout > 0 && c.now.Sub(f.stalled) >= time.Duration(c.userTimeout)*time.Millisecond {
+	if c.userTimeout > 0 && c.now.Sub(f.stalled) >= c.userTimeLimit() {
 		return true
 	}
 	switch {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/weirnet/weir/packet"
+	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -236,5 +237,30 @@ func TestTrim(t *testing.T) {
 	}
 	if len(w.delivered) != 3 {
 		t.Errorf("%d delivered", len(w.delivered))
+	}
+}
+
+// TestBatch hands through what the caller of Input gave.
+func TestBatch(t *testing.T) {
+	var got []any
+	w := newWorld(t, func(c *Config) {
+		c.Deliver = func(_ sched.Time, p *packet.Packet, m *Meta) bool {
+			got = append(got, m.Batch)
+			p.Release()
+			return true
+		}
+		c.Error = func(_ sched.Time, e *Error) { got = append(got, e.Batch) }
+	})
+	for i, b := range [][]byte{
+		udp4(peer4, own4, nil), udp6(peer6, own6, nil),
+		icmp4Packet(peer4, own4, 3, 3, 0, quoted4(wire.ProtoUDP, udp(own4, peer4, 7, 8, nil))),
+	} {
+		p := w.pool.Get()
+		p.Iface = ifOne
+		p.Data().Append(b)
+		w.Input(0, p, i)
+	}
+	if len(got) != 3 || got[0] != 0 || got[1] != 1 || got[2] != 2 {
+		t.Errorf("got %v", got)
 	}
 }

@@ -117,4 +117,7 @@ func (l *Layer) Close() {
 // meta takes a cleared Meta, which putMeta gives back.
 func (l *Layer) meta() *Meta { return l.metas.Get().(*Meta) }
 
-func (l *Layer) putMeta(m *Meta) { l.metas.Put(m) }
+func (l *Layer) putMeta(m *Meta) {
+	m.Batch = nil
+	l.metas.Put(m)
+}

@@ -91,7 +91,10 @@ func arguments(t *testing.T) []string {
 	for i, n := range names {
 		names[i] = "^" + regexp.QuoteMeta(n) + "$"
 	}
-	return []string{"-test.run=" + strings.Join(names, "/"), "-test.v", "-test.count=1", fmt.Sprintf("-test.timeout=%v", remaining(t))}
+	return []string{
+		"-test.run=" + strings.Join(names, "/"), "-test.v", "-test.count=1", fmt.Sprintf("-test.timeout=%v", remaining(t)),
+		fmt.Sprintf("-test.short=%v", testing.Short()),
+	}
 }
 
 // remaining is how long t may still take, less the time to say that it took too long.

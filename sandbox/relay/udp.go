@@ -35,7 +35,7 @@ func (r *Relay) udp(req *weir.UDPRequest) {
 		return
 	}
 	defer host.Close()
-	guest, err := req.Accept()
+	guest, err := req.Accept(req.Context())
 	if err != nil {
 		return
 	}

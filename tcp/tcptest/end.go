@@ -38,6 +38,11 @@ func pattern(name string, i int64) byte {
 	return byte(x * 0xbf58476d1ce4e5b9 >> 56)
 }
 
+// NewEnd makes an end whose stream is that of the name's first letter, and which gives what it sends to transmit.
+func NewEnd(name string, config *tcp.Config, p tcp.Params, transmit func(sched.Time, *tcp.Segment)) *End {
+	return &End{Name: name, Config: config, Params: p, transmit: transmit}
+}
+
 func (e *End) newConn() {
 	e.retire()
 	e.Conn, e.gone = new(tcp.Conn), false
@@ -275,8 +280,8 @@ func (e *End) Abort(now sched.Time, reason error) {
 	e.Flush(now)
 }
 
-// release ends whatever is left without sending.
-func (e *End) release(now sched.Time) {
+// Release ends whatever is left without sending.
+func (e *End) Release(now sched.Time) {
 	e.transmit = func(sched.Time, *tcp.Segment) {}
 	e.retire()
 	for _, c := range e.retired {

@@ -83,10 +83,8 @@ func New(o Options) *Net {
 			config = new(tcp.Config)
 		}
 		config.Buffers = n.pool
-		n.End[i] = &End{
-			Name: name(i), Config: config, transmit: func(now sched.Time, seg *tcp.Segment) { n.transmit(i, now, seg) },
-			Params: tcp.Params{ISS: tcp.Seq(n.random.next()), TSOffset: uint32(n.random.next()), MSS: n.options.MSS, GSOMax: n.options.GSOMax},
-		}
+		p := tcp.Params{ISS: tcp.Seq(n.random.next()), TSOffset: uint32(n.random.next()), MSS: n.options.MSS, GSOMax: n.options.GSOMax}
+		n.End[i] = NewEnd(name(i), config, p, func(now sched.Time, seg *tcp.Segment) { n.transmit(i, now, seg) })
 	}
 	if o.Both {
 		n.End[1].Connect(n.now)
@@ -309,7 +307,7 @@ func (n *Net) Run() error {
 // Close ends the connections and reports what leaks.
 func (n *Net) Close() error {
 	for _, e := range n.End {
-		e.release(n.now)
+		e.Release(n.now)
 	}
 	for _, p := range n.flight {
 		p.payload.Release()

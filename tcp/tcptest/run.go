@@ -46,8 +46,7 @@ func Run(script string) error {
 	}
 	r := &runner{now: begin, irs: 3000000000, window: 65535, pool: buffer.NewPool(buffer.Options{Check: true})}
 	r.config.Buffers = r.pool
-	r.end = &End{Name: "A", Config: &r.config, transmit: r.transmit,
-		Params: tcp.Params{ISS: 4294000000, MSS: 1460, GSOMax: 1460}}
+	r.end = NewEnd("A", &r.config, tcp.Params{ISS: 4294000000, MSS: 1460, GSOMax: 1460}, r.transmit)
 	r.end.Params.TSOffset -= uint32(uint64(begin) / uint64(time.Millisecond)) // TSval counts from begin
 	for i := range lines {
 		l := &lines[i]
@@ -73,7 +72,7 @@ func (r *runner) history() string {
 
 // finish gives everything back and reports what leaks.
 func (r *runner) finish() error {
-	r.end.release(r.now)
+	r.end.Release(r.now)
 	for _, s := range r.sent {
 		s.seg.Payload.Release()
 	}
