@@ -126,14 +126,14 @@ func (l *ListenConfig) listenTCP(network string, addr netip.AddrPort) (*TCPListe
 	fail := func(err error) (*TCPListener, error) {
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: tcpAddr(addr), Err: wrap("bind", err)}
 	}
-	lo, local, o, err := l.options(network, addr)
+	lo, addr, o, err := l.options(network, addr)
 	if err != nil {
 		return fail(err)
 	}
 	t := &TCPListener{stack: l.Stack, name: network, setup: o.setup}
 	lo.Notifier = (*listenNotifier)(t)
 	lo.Make = func() *stack.TCP { return &l.Stack.newTCPConn(network).sock }
-	if t.sock, err = l.Stack.inner.ListenTCP(local, lo); err != nil {
+	if t.sock, err = l.Stack.inner.ListenTCP(addr, lo); err != nil {
 		return fail(err)
 	}
 	return t, nil
@@ -143,12 +143,12 @@ func (l *ListenConfig) listenUDP(network string, addr netip.AddrPort) (*UDPConn,
 	fail := func(err error) (*UDPConn, error) {
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: udpAddr(addr), Err: wrap("bind", err)}
 	}
-	lo, local, o, err := l.options(network, addr)
+	lo, addr, o, err := l.options(network, addr)
 	if err != nil {
 		return fail(err)
 	}
 	c := l.Stack.newUDPConn(network)
-	if err := l.Stack.inner.ListenUDP(&c.sock, local, lo); err != nil {
+	if err := l.Stack.inner.ListenUDP(&c.sock, addr, lo); err != nil {
 		return fail(err)
 	}
 	if o.ReceiveBuffer > 0 {

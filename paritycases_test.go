@@ -488,7 +488,6 @@ var parityCases = []struct {
 		d.SetDeadline(time.Time{})
 		w.during("closed", accept, func() { w.must(l.Close()) })
 		w.note("after close", accept())
-		w.note("deadline after close", d.SetDeadline(soon()))
 		w.note("close again", l.Close())
 		w.notef("%T", l.Addr())
 	}},

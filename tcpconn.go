@@ -153,9 +153,7 @@ func (c *TCPConn) CloseRead() error {
 
 // CloseWrite sends FIN after what was written: the peer reads io.EOF. Writing is over; reading goes on.
 func (c *TCPConn) CloseWrite() error {
-	err := c.act("shutdown", c.sock.CloseWrite)
-	c.wr.wake() // a Write that waits for room learns that there will be none
-	return err
+	return c.act("shutdown", c.sock.CloseWrite)
 }
 
 // act is a call that net calls by the name of its system call.
@@ -218,7 +216,7 @@ func (c *TCPConn) SetWriteDeadline(t time.Time) error { return c.setDeadlines(t,
 
 func (c *TCPConn) setDeadlines(t time.Time, halves ...*half) error {
 	if err := c.open(); err != nil {
-		return c.fail("set", "setsockopt", err)
+		return c.setLocal(err)
 	}
 	for _, h := range halves {
 		h.setDeadline(c.stack, t)
@@ -230,6 +228,14 @@ func (c *TCPConn) setDeadlines(t time.Time, halves ...*half) error {
 func (c *TCPConn) set(err error) error {
 	if err != nil {
 		return c.fail("set", "setsockopt", err)
+	}
+	return nil
+}
+
+// setLocal is set for what net takes to concern our end alone.
+func (c *TCPConn) setLocal(err error) error {
+	if err != nil {
+		return &net.OpError{Op: "set", Net: c.network(), Addr: c.LocalAddr(), Err: wrap("setsockopt", err)}
 	}
 	return nil
 }
@@ -284,10 +290,10 @@ func keepAlive(k net.KeepAliveConfig) (idle, interval time.Duration, count int) 
 }
 
 // SetReadBuffer limits what may wait to be read, in bytes of memory.
-func (c *TCPConn) SetReadBuffer(bytes int) error { return c.set(c.sock.SetBuffers(0, bytes)) }
+func (c *TCPConn) SetReadBuffer(bytes int) error { return c.setLocal(c.sock.SetBuffers(0, bytes)) }
 
 // SetWriteBuffer limits what may wait to be sent and acknowledged, in bytes of memory.
-func (c *TCPConn) SetWriteBuffer(bytes int) error { return c.set(c.sock.SetBuffers(bytes, 0)) }
+func (c *TCPConn) SetWriteBuffer(bytes int) error { return c.setLocal(c.sock.SetBuffers(bytes, 0)) }
 
 // SetUserTimeout bounds how long sent data may stay unacknowledged before the connection ends with ETIMEDOUT (RFC 5482). 0: about 15
 // retransmissions.

@@ -43,7 +43,7 @@ func (c *TCPConn) ReadFrom(r io.Reader) (int64, error) {
 		if n > 0 {
 			rope.AppendChunk(chunk, 0, n, true)
 			if werr := c.sendRope(rope); werr != nil {
-				return done, werr
+				return done, c.fail("readfrom", "write", werr)
 			}
 			done += int64(n)
 		} else {
@@ -52,7 +52,7 @@ func (c *TCPConn) ReadFrom(r io.Reader) (int64, error) {
 		if err == io.EOF {
 			return done, nil
 		} else if err != nil {
-			return done, err
+			return done, c.fail("readfrom", "read", err)
 		}
 		switch { // as much as comes at once, so that neither a stream costs many reads nor one that is idle much memory
 		case n == size:
@@ -63,15 +63,11 @@ func (c *TCPConn) ReadFrom(r io.Reader) (int64, error) {
 	}
 }
 
-// sendRope is writeRope in a turn of its own, with net's error.
+// sendRope is writeRope in a turn of its own.
 func (c *TCPConn) sendRope(rope *buffer.Buffer) error {
 	c.wr.acquire(c.stack)
-	err := c.writeRope(rope)
-	c.wr.release()
-	if err != nil {
-		return c.fail("write", "write", err)
-	}
-	return nil
+	defer c.wr.release()
+	return c.writeRope(rope)
 }
 
 // WriteTo writes what comes to w until the peer has sent all: w gets the very memory in which it came, another TCPConn without a copy,
@@ -87,14 +83,14 @@ func (c *TCPConn) WriteTo(w io.Writer) (int64, error) {
 		if err == io.EOF {
 			return done, nil
 		} else if err != nil {
-			return done, c.fail("read", "read", err)
+			return done, c.fail("writeto", "read", err)
 		}
 		m, err := sink.take(rope)
 		done += m
 		rope.Release()
 		c.sock.ReadDone(n)
 		if err != nil {
-			return done, err
+			return done, c.fail("writeto", "write", err)
 		}
 	}
 }
@@ -135,7 +131,7 @@ func (s *sink) take(rope *buffer.Buffer) (int64, error) {
 	switch {
 	case s.conn != nil:
 		if err := s.conn.sendRope(rope); err != nil {
-			return 0, err
+			return 0, s.conn.fail("write", "write", err)
 		}
 		return size, nil
 	case s.host != nil:

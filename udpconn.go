@@ -208,7 +208,7 @@ func (c *UDPConn) SetWriteDeadline(t time.Time) error { return c.setDeadlines(t,
 
 func (c *UDPConn) setDeadlines(t time.Time, halves ...*half) error {
 	if c.closed.Load() {
-		return c.fail("set", "setsockopt", net.ErrClosed)
+		return c.setFail()
 	}
 	for _, h := range halves {
 		h.setDeadline(c.stack, t)
@@ -216,10 +216,14 @@ func (c *UDPConn) setDeadlines(t time.Time, halves ...*half) error {
 	return nil
 }
 
+func (c *UDPConn) setFail() error {
+	return &net.OpError{Op: "set", Net: c.name, Addr: c.LocalAddr(), Err: net.ErrClosed}
+}
+
 // SetReadBuffer limits what may wait to be read, in bytes of memory. What comes when it is full is dropped and counted.
 func (c *UDPConn) SetReadBuffer(bytes int) error {
 	if c.closed.Load() {
-		return c.fail("set", "setsockopt", net.ErrClosed)
+		return c.setFail()
 	}
 	c.sock.SetReadBuffer(bytes)
 	return nil
@@ -228,7 +232,7 @@ func (c *UDPConn) SetReadBuffer(bytes int) error {
 // SetWriteBuffer does nothing: what is sent waits in the interface's queue, which all sockets share.
 func (c *UDPConn) SetWriteBuffer(int) error {
 	if c.closed.Load() {
-		return c.fail("set", "setsockopt", net.ErrClosed)
+		return c.setFail()
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weirnet/weir/internal/nstest"
+	"github.com/weirnet/weir/link/tun"
 )
 
 // patience is for what must come.
@@ -52,7 +53,10 @@ func arguments() []string {
 }
 
 // nothing is a network on which nobody answers.
-func nothing(*os.File) (func(), error) { return func() {}, nil }
+func nothing(file *os.File) (func(), error) {
+	d, err := tun.FromFile(file, tun.Options{})
+	return func() { d.Close() }, err
+}
 
 // helper is a command that executes this binary as a helper.
 func helper(t testing.TB, name string, args ...string) *exec.Cmd {

@@ -110,7 +110,7 @@ func (s *supervisor) prepare() (*os.File, *failure) {
 		f := asFailure(stepTUN, err)
 		var e *tun.Error
 		if errors.As(err, &e) {
-			f.Text, f.Fix = e.Op+": "+e.Err.Error(), e.Fix
+			f.Text, f.Fix = e.Op+" "+e.Device+": "+e.Err.Error(), e.Fix
 		}
 		return nil, f
 	}

@@ -26,7 +26,9 @@ func attributes(pidns bool) *syscall.SysProcAttr {
 		a.Pdeathsig = syscall.SIGKILL
 	}
 	if all, ok := allIDs(); ok {
-		a.UidMappings, a.GidMappings, a.GidMappingsEnableSetgroups = all[0], all[1], true
+		a.UidMappings, a.GidMappings = all[0], all[1]
+		groups, _ := os.ReadFile("/proc/self/setgroups")
+		a.GidMappingsEnableSetgroups = strings.TrimSpace(string(groups)) == "allow" // what is denied here cannot be allowed there
 		return a
 	}
 	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,7 +24,8 @@ type running struct {
 	heard  chan struct{}       // closed when the init has said all that it will
 	status *syscall.WaitStatus // how the program ended; nil: the init did not live to say
 	stdio  *stdio
-	stop   []func() // to be called when it is over, the last one first
+	killed atomic.Bool // by us, since the context ended
+	stop   []func()    // to be called when it is over, the last one first
 }
 
 // helloLimit is how long the init may take to say hello. It does so as soon as it runs.
@@ -145,7 +147,10 @@ func (c *Cmd) launch(o *order, io *stdio) (*os.File, error) {
 		return nil, err
 	}
 	if c.ctx != nil {
-		stop := context.AfterFunc(c.ctx, r.kill)
+		stop := context.AfterFunc(c.ctx, func() {
+			r.killed.Store(true)
+			r.kill()
+		})
 		r.stop = append(r.stop, func() { stop() })
 	}
 	tun, err := r.prepare(o, c.notice)
@@ -284,7 +289,7 @@ func (c *Cmd) Wait() error {
 	closeAll(c.closeAfterWait)
 	c.state = r.state()
 	switch {
-	case c.ctx != nil && c.ctx.Err() != nil && r.status == nil:
+	case c.state.code != 0 && r.killed.Load():
 		return c.ctx.Err()
 	case c.state.code != 0:
 		return &ExitError{ProcessState: c.state}

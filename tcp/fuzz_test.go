@@ -1,238 +1,344 @@
-package tcp_test
+package tcp
 
 import (
-	"syscall"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/weirnet/weir/buffer"
 	"github.com/weirnet/weir/sched"
-	"github.com/weirnet/weir/tcp"
-	"github.com/weirnet/weir/tcp/tcptest"
 	"github.com/weirnet/weir/wire"
 )
 
-// hostile is two ends and a middle that does with their segments what the fuzzer's bytes say.
+// hostile is two connections and a middle that a fuzzer drives: it delivers, drops, repeats, reorders, changes and invents segments, lets
+// time pass, and lets the applications do what they like.
 type hostile struct {
-	t     *testing.T
-	data  []byte
-	now   sched.Time
-	end   [2]*tcptest.End
-	queue [2][]*tcp.Segment // sent by an end and not delivered
-	last  [2]tcp.Segment    // numbers of the last segment that an end sent
-	pool  *buffer.Pool
+	t      *testing.T
+	in     []byte
+	now    sched.Time
+	pool   *buffer.Pool
+	end    [2]hostileEnd
+	forged bool // something was changed or invented: what arrives need not be what was sent
 }
 
-func (h *hostile) byte() byte {
-	if len(h.data) == 0 {
+type hostileEnd struct {
+	cfg           *Config
+	conn          *Conn
+	syn           *SynRecv
+	queue         []packet // to this end
+	src           buffer.Buffer
+	written, read int
+}
+
+// packet is a segment on its way, as bytes.
+type packet struct {
+	header  []byte
+	payload []byte
+	segs    int
+}
+
+func (h *hostile) byte() int {
+	if len(h.in) == 0 {
 		return 0
 	}
-	b := h.data[0]
-	h.data = h.data[1:]
-	return b
+	b := h.in[0]
+	h.in = h.in[1:]
+	return int(b)
 }
 
-// near is a number at or about n.
-func (h *hostile) near(n tcp.Seq) tcp.Seq {
-	steps := [...]tcp.Seq{0, 1, 2, 100, 1460, 65535, 1 << 20, 1 << 31}
-	b := h.byte()
-	if b&1 != 0 {
-		return n - steps[b>>1&7]
-	}
-	return n + steps[b>>1&7]
+func (h *hostile) word() uint32 {
+	return uint32(h.byte())<<24 | uint32(h.byte())<<16 | uint32(h.byte())<<8 | uint32(h.byte())
 }
 
-// FuzzConn: nothing that a network can contain makes a connection panic, stop asking to be called, send without end, or leak.
-func FuzzConn(f *testing.F) {
-	f.Add([]byte{0})
-	f.Add([]byte{1, 0, 0x40, 0x41, 4, 200, 0x40, 0x41, 5, 0x40, 0x41, 7, 0x40, 0x41})
-	f.Add([]byte{3, 0x40, 0x41, 0x40, 4, 250, 14, 250, 0x22, 3, 9, 0x40, 6, 6, 0x43, 8, 1, 0x41, 0x41, 0x40, 6, 6, 6, 6, 18, 8, 18, 9})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		h := &hostile{t: t, data: data, now: sched.Time(time.Hour), pool: buffer.NewPool(buffer.Options{Check: true})}
-		options := h.byte()
-		for i := range h.end {
-			config := &tcp.Config{Buffers: h.pool, SendBuffer: 1 << 18, ReceiveBuffer: 1 << 18, NoSACK: options&2 != 0, NoTimestamps: options&4 != 0,
-				NoWindowScale: options&8 != 0}
-			params := tcp.Params{ISS: tcp.Seq(options) << 24, MSS: 1460, GSOMax: 65495}
-			h.end[i] = tcptest.NewEnd("AB"[i:i+1], config, params, func(_ sched.Time, seg *tcp.Segment) { h.sent(i, seg) })
-		}
-		if options&1 != 0 {
-			h.end[1].Connect(h.now)
-		} else {
-			h.end[1].Listen()
-		}
-		h.end[0].Connect(h.now)
-		for steps := 0; len(h.data) > 0 && steps < 2000; steps++ {
-			h.step()
-		}
-		h.finish()
-	})
-}
-
-func (h *hostile) sent(i int, seg *tcp.Segment) {
-	if seg.HeaderLen() > wire.TCPMaxLen {
-		h.t.Fatalf("a header of %d bytes", seg.HeaderLen())
-	}
-	if len(h.queue[i]) > 10000 {
-		h.t.Fatal("it sends without end")
-	}
-	h.last[i].Seq, h.last[i].Ack, h.last[i].Options = seg.Seq, seg.Ack, seg.Options
-	copied := &tcp.Segment{Seq: seg.Seq, Ack: seg.Ack, Flags: seg.Flags, Window: seg.Window, Options: seg.Options}
-	copied.Payload.Merge(&seg.Payload)
-	h.queue[i] = append(h.queue[i], copied)
-}
-
-// step does one thing: deliver, change, drop or invent a segment, let time pass, or call.
-func (h *hostile) step() {
-	op := h.byte()
-	i := int(op >> 0 & 1)
-	switch e := h.end[i]; op >> 1 & 31 {
-	default: // 0x20 and up of the byte: mostly deliver
-		h.deliver(i, false)
-	case 0:
-		h.deliver(i, true)
-	case 1:
-		h.take(i).Payload.Release()
-	case 2:
-		if e.Conn != nil {
-			e.Write(h.now, int(h.byte())*100)
-		}
-	case 3:
-		if e.Conn != nil {
-			e.Read(h.now, int(h.byte())*100, "X") // what arrives is not what was sent
-		}
-	case 4:
-		h.advance(max(0, min(h.end[0].Deadline(), h.end[1].Deadline()).Sub(h.now)))
-	case 5:
-		h.advance(time.Duration(h.byte()) * time.Millisecond)
-	case 6:
-		h.invent(i)
-	case 7:
-		if e.Conn != nil {
-			h.call(e)
-		}
+// send puts a segment into the queue to end i.
+func (h *hostile) send(i int, seg *Segment) {
+	p := packet{header: make([]byte, seg.HeaderLen()), payload: append([]byte(nil), seg.Payload.Flatten()...), segs: seg.Segs}
+	seg.PutHeader(p.header, 1, 2)
+	seg.Payload.Release()
+	if len(h.end[i].queue) < 64 {
+		h.end[i].queue = append(h.end[i].queue, p)
 	}
 }
 
-// take takes the oldest segment of end i off the queue.
-func (h *hostile) take(i int) *tcp.Segment {
-	if len(h.queue[i]) == 0 {
-		return &tcp.Segment{Flags: wire.ACK, Seq: h.last[i].Seq, Ack: h.last[i].Ack}
-	}
-	seg := h.queue[i][0]
-	h.queue[i] = h.queue[i][1:]
-	return seg
-}
-
-func (h *hostile) deliver(i int, change bool) {
-	seg := h.take(i)
-	if change {
-		h.change(seg)
-	}
-	h.input(1-i, seg)
-}
-
-func (h *hostile) input(i int, seg *tcp.Segment) {
-	h.end[i].Input(h.now, seg)
-}
-
-// change changes one thing in a segment.
-func (h *hostile) change(seg *tcp.Segment) {
-	switch h.byte() % 8 {
-	case 0:
-		seg.Seq = h.near(seg.Seq)
-	case 1:
-		seg.Ack = h.near(seg.Ack)
-	case 2:
-		seg.Flags ^= 1 << (h.byte() % 9)
-	case 3:
-		seg.Window = uint16(h.byte()) << (h.byte() % 9)
-	case 4:
-		seg.Payload.Truncate(int(h.byte()))
-	case 5:
-		o := &seg.Options
-		o.NSACK = h.byte() % 5
-		for i := range o.SACK {
-			o.SACK[i] = wire.SACKBlock{Left: uint32(h.near(seg.Ack)), Right: uint32(h.near(seg.Ack))}
-		}
-	case 6:
-		seg.Options.TS = h.byte()&1 != 0
-		seg.Options.TSVal = uint32(h.near(tcp.Seq(seg.Options.TSVal)))
-		seg.Options.TSEcr = uint32(h.near(tcp.Seq(seg.Options.TSEcr)))
-	case 7:
-		seg.Options.HasMSS, seg.Options.MSS = true, uint16(h.byte())<<8|uint16(h.byte())
-		seg.Options.HasWScale, seg.Options.WScale = true, h.byte()
-	}
-}
-
-// invent makes a segment that the other end never sent.
-func (h *hostile) invent(i int) {
-	seg := &tcp.Segment{
-		Seq: h.near(h.last[1-i].Seq), Ack: h.near(h.last[1-i].Ack), Flags: wire.TCPFlags(h.byte()), Window: uint16(h.byte()) << 8,
-		Segs: int(h.byte() % 4), Urgent: uint16(h.byte()),
-	}
-	seg.Options.TS = h.last[1-i].Options.TS
-	seg.Options.TSVal, seg.Options.TSEcr = h.last[1-i].Options.TSVal, h.last[1-i].Options.TSEcr
-	seg.Payload.SetPool(h.pool)
-	seg.Payload.Append(make([]byte, int(h.byte())*10))
-	h.input(i, seg)
-}
-
-// advance lets time pass, with all that is due meanwhile.
-func (h *hostile) advance(d time.Duration) {
-	if d > 1000*time.Hour { // Never
+// check holds after every step.
+func (h *hostile) check(i int) {
+	c := h.end[i].conn
+	if c == nil {
 		return
 	}
-	until := h.now.Add(d)
-	for _, e := range h.end {
-		for n := 0; e.Deadline() <= until; n++ {
-			h.now = max(h.now, e.Deadline())
-			e.Expire(h.now)
-			if e.Deadline() <= h.now || n > 10000 {
-				h.t.Fatalf("%s: Deadline has passed after Expire", e.Name)
+	if err := c.check(); err != nil {
+		h.t.Fatalf("end %d: %v", i, err)
+	}
+}
+
+func (h *hostile) flush(i int) {
+	c := h.end[i].conn
+	if c == nil {
+		return
+	}
+	h.check(i)
+	var seg Segment
+	for n := 0; c.Output(h.now, &seg); n++ {
+		if n > 10000 {
+			h.t.Fatal("output without end")
+		}
+		if seg.Payload.Size() > int(c.gsoMax) || seg.GSOSize > c.mss() || seg.GSOSize == 0 && seg.Payload.Size() > c.mss() {
+			h.t.Fatalf("a segment of %d bytes, GSO size %d, MSS %d", seg.Payload.Size(), seg.GSOSize, c.mss())
+		}
+		h.send(1-i, &seg)
+		h.check(i)
+	}
+	if err := c.checkQuiet(); err != nil {
+		h.t.Fatalf("end %d: %v", i, err)
+	}
+}
+
+func (h *hostile) deliver(i int, p packet) {
+	e := &h.end[i]
+	view, err := wire.ParseTCP(p.header, len(p.header)+len(p.payload))
+	if err != nil {
+		return
+	}
+	var seg Segment
+	ParseSegment(view, &seg)
+	seg.Segs = p.segs
+	seg.Payload.SetPool(h.pool)
+	seg.Payload.Append(p.payload)
+	defer seg.Payload.Release()
+	if e.conn != nil {
+		e.conn.Input(h.now, &seg)
+		h.flush(i)
+		return
+	}
+	var reply Segment
+	if e.syn == nil {
+		if seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN {
+			e.syn = new(SynRecv)
+			e.syn.Init(e.cfg, h.now, &seg, Params{ISS: 1<<32 - 100, MSS: 1000, GSOMax: 5000})
+			e.syn.Open(h.now, &reply)
+			h.send(1-i, &reply)
+		}
+		return
+	}
+	switch e.syn.Input(h.now, &seg, &reply) {
+	case SynReply, SynReset:
+		h.send(1-i, &reply)
+	case SynAccept:
+		e.conn = new(Conn)
+		e.conn.Accept(e.cfg, h.now, e.syn, &seg)
+		h.flush(i)
+	}
+}
+
+// middle is a step of the network.
+func (h *hostile) middle(i, what int) {
+	q := &h.end[i].queue
+	if len(*q) == 0 {
+		return
+	}
+	k := h.byte() % len(*q)
+	switch what {
+	case 0, 1: // in order
+		p := (*q)[0]
+		*q = (*q)[1:]
+		h.deliver(i, p)
+	case 2: // out of order
+		p := (*q)[k]
+		*q = append((*q)[:k:k], (*q)[k+1:]...)
+		h.deliver(i, p)
+	case 3: // lost
+		*q = append((*q)[:k:k], (*q)[k+1:]...)
+	case 4: // again
+		h.deliver(i, (*q)[k])
+	case 5: // changed
+		p := (*q)[k]
+		p.header = append([]byte(nil), p.header...)
+		p.header[h.byte()%len(p.header)] ^= byte(1 + h.byte())
+		h.forged = true
+		h.deliver(i, p)
+	}
+}
+
+// invent makes a segment near the window of end i.
+func (h *hostile) invent(i int) {
+	c := h.end[i].conn
+	if c == nil {
+		return
+	}
+	h.forged = true
+	seg := Segment{Seq: c.rcvNxt + Seq(int16(h.word())), Ack: c.sndUna + Seq(int16(h.word())), Flags: wire.TCPFlags(h.word() & 0x1ff),
+		Window: uint16(h.word())}
+	o := &seg.Options
+	o.TS = c.is(useTS) && h.byte()%8 != 0
+	o.TSVal, o.TSEcr = c.tsRecent+uint32(int8(h.byte())), timestamp(h.now, c.tsOffset)-uint32(h.byte())
+	o.NSACK = uint8(h.byte() % 4)
+	for k := range o.SACK {
+		o.SACK[k].Left = uint32(c.sndUna) + uint32(int16(h.word()))
+		o.SACK[k].Right = o.SACK[k].Left + uint32(int16(h.word()))
+	}
+	seg.Payload.Append(make([]byte, h.byte()*h.byte()%3000))
+	p := packet{header: make([]byte, seg.HeaderLen()), payload: seg.Payload.Flatten(), segs: h.byte() % 4}
+	seg.PutHeader(p.header, 1, 2)
+	h.deliver(i, p)
+}
+
+func (h *hostile) pass(i int) {
+	e := &h.end[i]
+	at := h.now.Add(time.Duration(h.byte()) * time.Millisecond)
+	if e.conn != nil && h.byte()%2 == 0 {
+		if d := e.conn.Deadline(); d != sched.Never {
+			at = max(h.now, d)
+		}
+	}
+	h.now = at
+	for i := range h.end {
+		if c := h.end[i].conn; c != nil {
+			c.Expire(h.now)
+			h.flush(i)
+			if d := c.Deadline(); d <= h.now {
+				h.t.Fatalf("end %d: a deadline of %v ago after Expire", i, h.now.Sub(d))
 			}
 		}
 	}
-	h.now = until
 }
 
-func (h *hostile) call(e *tcptest.End) {
-	n := int(h.byte())
-	switch n % 10 {
-	case 0:
-		e.CloseWrite(h.now)
-	case 1:
-		e.CloseRead(h.now)
-	case 2:
-		e.Close(h.now)
-	case 3:
-		e.Abort(h.now, syscall.ECONNABORTED)
-	case 4:
-		e.Conn.SetMSS(h.now, n*16)
-	case 5:
-		e.Conn.SetKeepAlive(h.now, time.Duration(n)*time.Second, time.Second, 3)
-	case 6:
-		e.Conn.SetNoDelay(n&64 != 0)
-	case 7:
-		e.Conn.SetBuffers(n*100, n*200)
-	case 8:
-		e.Conn.ICMPError(h.now, h.near(h.last[0].Seq), syscall.EHOSTUNREACH, n&64 != 0)
-	case 9:
-		e.Conn.SetUserTimeout(time.Duration(n) * time.Second)
+// application is a step of end i's.
+func (h *hostile) application(i, what int) {
+	e := &h.end[i]
+	c := e.conn
+	if c == nil {
+		return
 	}
-	e.Conn.Info()
-	e.Flush(h.now)
+	switch what {
+	case 0:
+		n := min(h.byte()*h.byte(), c.SendSpace())
+		b := make([]byte, n)
+		for k := range b {
+			b[k] = byte((e.written + k) * 7 % 251)
+		}
+		e.src.Append(b)
+		if c.Write(h.now, &e.src) == nil {
+			e.written += n
+		}
+		e.src.Release()
+	case 1:
+		h.reads(i, h.byte()*h.byte())
+	case 2:
+		c.CloseWrite(h.now)
+	case 3:
+		if h.byte()%4 == 0 {
+			c.Close(h.now)
+		} else {
+			c.SetNoDelay(h.byte()%2 == 0)
+		}
+	case 4:
+		if h.byte()%4 == 0 {
+			c.CloseRead(h.now)
+		} else {
+			c.SetKeepAlive(h.now, time.Duration(h.byte())*time.Second, time.Second, 3)
+		}
+	case 5:
+		if h.byte()%8 == 0 {
+			c.Abort(h.now, errors.New("aborted"))
+		} else {
+			c.SetBuffers(h.byte()*100, h.byte()*100)
+		}
+	case 6:
+		c.SetMSS(h.now, h.byte()*h.byte())
+	case 7:
+		c.ICMPError(h.now, c.sndUna+Seq(h.byte()), errors.New("unreachable"), h.byte()%2 == 0)
+		c.SetUserTimeout(time.Duration(h.byte()) * time.Second)
+	}
+	h.flush(i)
 }
 
-// finish checks that the ends give everything back.
-func (h *hostile) finish() {
-	for i, e := range h.end {
-		e.Release(h.now)
-		for _, seg := range h.queue[i] {
-			seg.Payload.Release()
+func (h *hostile) reads(i, n int) {
+	e := &h.end[i]
+	var dst buffer.Buffer
+	n = e.conn.Read(&dst, n)
+	for k, b := range dst.Flatten() {
+		if want := byte((e.read + k) * 7 % 251); b != want && !h.forged {
+			h.t.Fatalf("end %d: byte %d is %d, want %d", i, e.read+k, b, want)
 		}
 	}
-	if chunks, bytes := h.pool.Outstanding(); chunks != 0 {
-		h.t.Fatalf("%d chunks of %d bytes leak", chunks, bytes)
+	e.read += n
+	if e.read > h.end[1-i].written && !h.forged {
+		h.t.Fatalf("end %d has read %d bytes of %d", i, e.read, h.end[1-i].written)
 	}
+	dst.Release()
+	e.conn.ReadDone(h.now, n)
+	c := e.conn
+	if c.EOF() && !h.forged && !c.is(readClosed) && e.read != h.end[1-i].written {
+		h.t.Fatalf("end %d: EOF after %d bytes of %d", i, e.read, h.end[1-i].written)
+	}
+}
+
+func (h *hostile) run() {
+	kind := h.byte()
+	h.pool = buffer.NewPool(buffer.Options{Check: true})
+	for i := range h.end {
+		e := &h.end[i]
+		e.cfg = &Config{Buffers: h.pool, NoSACK: kind&1 != 0, NoTimestamps: kind&2 != 0, NoWindowScale: kind&4 != 0}
+		if kind&8 != 0 {
+			e.cfg.SendBuffer, e.cfg.ReceiveBuffer = 10000, 5000
+		}
+		e.src.SetPool(h.pool)
+	}
+	a := &h.end[0]
+	a.conn = new(Conn)
+	a.conn.Connect(a.cfg, h.now, Params{ISS: 1<<32 - 2000, TSOffset: 1<<32 - 50, MSS: 1460, GSOMax: 20000})
+	h.flush(0)
+	if kind&16 != 0 { // a simultaneous open
+		b := &h.end[1]
+		b.conn = new(Conn)
+		b.conn.Connect(b.cfg, h.now, Params{ISS: 5, MSS: 1000, GSOMax: 1000})
+		h.flush(1)
+	} else if kind&32 == 0 { // the handshake goes well
+		h.middle(1, 0)
+		h.middle(0, 0)
+		h.middle(1, 0)
+	}
+	for len(h.in) > 0 {
+		op := h.byte()
+		i := op & 1
+		switch op >>= 1; {
+		case op%16 < 6:
+			h.middle(i, op%16)
+		case op%16 < 14:
+			h.application(i, op%16-6)
+		case op%16 == 14:
+			h.pass(i)
+		default:
+			h.invent(i)
+		}
+	}
+	for i := range h.end {
+		if c := h.end[i].conn; c != nil {
+			c.Abort(h.now, nil)
+			h.reads(i, 1<<30)
+			h.flush(i)
+			if c.snd != nil || c.rcv != nil {
+				h.t.Fatal("an aborted connection holds memory")
+			}
+		}
+		h.end[i].src.Release()
+	}
+	if err := h.pool.Leaked(); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// FuzzConn: whatever the middle does, nothing panics, the connections stay consistent, whoever has something to deliver has something to
+// wait for, all memory comes back, and unless segments were forged, what is read is what was written.
+func FuzzConn(f *testing.F) {
+	f.Add([]byte("\x00\x0c\x40\x40\x00\x00\x00\x00\x01\x00\x00\x00\x0e\x40\x40"))
+	f.Add([]byte("\x08\x0c\xff\x40\x04\x00\x06\x02\x1c\x00\x00\x1c\x00\x00\x0d\x20\x20\x00\x00\x01\x00\x10\x11\x00\x00"))
+	f.Add([]byte("\x10\x00\x00\x01\x00\x00\x00\x01\x00\x0c\x40\x40\x00\x00\x1e\x01\x02\x03\x04"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if len(in) > 4000 {
+			return
+		}
+		h := hostile{t: t, in: in, now: sched.Time(time.Second)}
+		h.run()
+	})
 }

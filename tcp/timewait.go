@@ -54,6 +54,16 @@ func (w *TimeWait) Deadline() sched.Time { return w.due }
 // (RFC 9293 §3.6.1).
 func (w *TimeWait) NextISS() Seq { return w.sndNxt }
 
+// reuseAfter lets the timestamp clock tick before a connection's addresses and ports are used again.
+const reuseAfter = time.Second
+
+// Reusable reports whether an active open may take the connection's addresses and ports over. That is RFC 6191 seen from the other end:
+// both incarnations have timestamps, and the new one's are later than all of the old one's, so that the peer accepts its SYN, and PAWS
+// keeps the old one's segments out. Its ISS is to be NextISS or beyond.
+func (w *TimeWait) Reusable(now sched.Time) bool {
+	return w.ts && w.offers && now.Sub(w.due.Add(-w.length)) >= reuseAfter
+}
+
 // Input is SEGMENT ARRIVES for TIME-WAIT (RFC 9293 §3.10.7.4).
 func (w *TimeWait) Input(now sched.Time, seg, reply *Segment) TimeWaitVerdict {
 	switch {

@@ -42,6 +42,9 @@ func received(pool *packet.Pool, b []byte) *packet.Packet {
 }
 
 func TestInputAllocs(t *testing.T) {
+	if raced {
+		t.Skip("the race detector allocates")
+	}
 	l, pool := quiet(t)
 	for name, b := range map[string][]byte{
 		"TCP4":      v4(peer4, own4, wire.ProtoTCP, tcp(peer4, own4, 1, pattern(1400))),
@@ -65,6 +68,9 @@ func TestInputAllocs(t *testing.T) {
 }
 
 func TestOutputAllocs(t *testing.T) {
+	if raced {
+		t.Skip("the race detector allocates")
+	}
 	l, pool := quiet(t)
 	for _, dst := range []netip.Addr{addr(peer4), addr(peer6)} {
 		run := func() {

@@ -318,6 +318,9 @@ func TestJoinLinkHeader(t *testing.T) {
 }
 
 func TestJoinAllocs(t *testing.T) {
+	if raced {
+		t.Skip("the race detector allocates")
+	}
 	pool := packet.NewPool(buffer.NewPool(buffer.Options{}))
 	var raw [][]byte
 	for _, s := range stream(seg{}, 20*1448, 1448) {

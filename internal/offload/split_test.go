@@ -254,6 +254,9 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestSplitSharesPayload(t *testing.T) {
+	if raced {
+		t.Skip("the race detector allocates")
+	}
 	pool := packet.NewPool(buffer.NewPool(buffer.Options{}))
 	raw := seg{data: pattern(60000, 0)}.bytes()
 	var out []*packet.Packet

@@ -31,12 +31,12 @@ type opening struct {
 }
 
 // open takes a SYN to a listener or handler, and the packet p if it answers true; false if nobody wants it.
-func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Packet, m *ip.Meta) bool {
+func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Packet, m *ip.Meta, floor issFloor) bool {
 	if s.closed.Load() {
 		return false
 	}
 	if l, ok := s.binds.find(protoTCP, k.localAddr(), m.Iface, m.Foreign).(*Listener); ok {
-		l.handshake(now, seg, k, m)
+		l.handshake(now, seg, k, m, floor)
 		p.Release()
 		return true
 	}
@@ -50,7 +50,7 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 		p.Release()
 		return true
 	}
-	o := s.newOpening(now, seg, k, m)
+	o := s.newOpening(now, seg, k, m, floor)
 	r := &TCPRequest{
 		Src: k.remoteAddr(), Dst: k.localAddr(), Iface: m.Iface, request: request{stack: s}, opening: o, syn: p,
 	}
@@ -68,7 +68,7 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 	return true
 }
 
-func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta) *opening {
+func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, floor issFloor) *opening {
 	o := &opening{stack: s, iface: m.Iface, deadline: sched.Never}
 	o.flow = flow{key: *k, owner: o}
 	o.timer.Owner = o
@@ -76,7 +76,7 @@ func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 	if path, err := s.ip.Path(m.Dst, m.Src, s.scope(m.Src, m.Iface), true); err == nil {
 		mtu = path.MTU
 	}
-	o.rec.Init(s.cfg.TCP, now, seg, s.params(now, k, mtu))
+	o.rec.Init(s.cfg.TCP, now, seg, s.params(now, k, mtu, floor))
 	return o
 }
 
@@ -89,14 +89,14 @@ func (c *Config) mtuOf(s *Stack, iface int) int {
 }
 
 // handshake begins a passive open for the listener.
-func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta) {
+func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, floor issFloor) {
 	s := l.stack
 	if l.opening.Add(1) > int64(s.cfg.Backlog) || l.full() {
 		l.opening.Add(-1)
 		s.stats.backlogDrops.Add(1)
 		return
 	}
-	o := s.newOpening(now, seg, k, m)
+	o := s.newOpening(now, seg, k, m, floor)
 	o.listener = l
 	o.mu.Lock()
 	if !s.flows.insert(&o.flow) {
@@ -288,7 +288,6 @@ func (w *timeWait) input(now sched.Time, seg *tcp.Segment, _ *batch) bool {
 	case tcp.TimeWaitReply:
 		s.reply(&w.flow.key, int(w.flow.key.scope), reply)
 	case tcp.TimeWaitReopen:
-		// The new incarnation's ISS is beyond the old one's numbers: RFC 6528's clock has moved on by more than any window since.
 		w.remove()
 		return false
 	}
@@ -306,6 +305,35 @@ func (w *timeWait) Expire(now sched.Time) {
 	default: // 2MSL began anew
 		w.stack.timers.Arm(&w.timer, w.rec.Deadline())
 	}
+}
+
+// yield gives the record's place to f, a new connection of the same addresses and ports, if that is safe.
+func (w *timeWait) yield(now sched.Time, f *flow) (floor issFloor, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dead || !w.rec.Reusable(now) || !w.stack.flows.replace(&w.flow, f) {
+		return issFloor{}, false
+	}
+	w.dead = true
+	w.stack.timers.Cancel(&w.timer)
+	return w.floor(), true
+}
+
+// floor is for a connection that takes the record's place, which never changes any more.
+func (w *timeWait) floor() issFloor { return issFloor{w.rec.NextISS(), true} }
+
+// issFloor is the least initial sequence number that a connection may have, if there is one.
+type issFloor struct {
+	least tcp.Seq
+	set   bool
+}
+
+// raise returns iss, or the floor if iss is before that.
+func (f issFloor) raise(iss tcp.Seq) tcp.Seq {
+	if f.set && iss.Before(f.least) {
+		return f.least
+	}
+	return iss
 }
 
 // remove takes the record out of the table; w.mu is held.

@@ -8,9 +8,9 @@ import (
 	"github.com/weirnet/weir/wire"
 )
 
-// The range of ephemeral ports: IANA's dynamic ports (RFC 6335 §6).
+// The range of ephemeral ports: more than IANA's dynamic ports (RFC 6335 §6), for RFC 6056 §3.2 wants as many as can be.
 const (
-	firstEphemeral = 49152
+	firstEphemeral = 32768
 	numEphemeral   = 65536 - firstEphemeral
 )
 
@@ -49,24 +49,38 @@ func (s *Stack) bindPort(b *bind) error {
 	return syscall.EADDRINUSE
 }
 
-// insertFlow puts f, whose key is complete but perhaps for the local port, into the flow table.
-func (s *Stack) insertFlow(f *flow, proto wire.Protocol) error {
-	if f.key.localPort != 0 {
-		if !s.flows.insert(f) {
-			return syscall.EADDRINUSE
-		}
-		return nil
+// claimFlow puts f into the flow table, if need be in the place of a connection in TIME-WAIT that allows it.
+func (s *Stack) claimFlow(f *flow) (floor issFloor, ok bool) {
+	if s.flows.insert(f) {
+		return issFloor{}, true
 	}
-	ok := s.eachPort(f.key.localAddr().Addr(), f.key.remoteAddr(), func(port uint16) bool {
+	if w, isOld := s.flows.find(&f.key).(*timeWait); isOld {
+		return w.yield(s.now(), f)
+	}
+	return issFloor{}, false
+}
+
+// insertFlow puts f, whose key is complete but perhaps for the local port, into the flow table.
+func (s *Stack) insertFlow(f *flow, proto wire.Protocol) (floor issFloor, err error) {
+	if f.key.localPort != 0 {
+		floor, ok := s.claimFlow(f)
+		if !ok {
+			return issFloor{}, syscall.EADDRINUSE
+		}
+		return floor, nil
+	}
+	found := s.eachPort(f.key.localAddr().Addr(), f.key.remoteAddr(), func(port uint16) bool {
 		if s.binds.used(proto, port) {
 			return false
 		}
 		f.key.localPort = port
-		return s.flows.insert(f)
+		var ok bool
+		floor, ok = s.claimFlow(f)
+		return ok
 	})
-	if !ok {
+	if !found {
 		f.key.localPort = 0
-		return syscall.EADDRNOTAVAIL
+		return issFloor{}, syscall.EADDRNOTAVAIL
 	}
-	return nil
+	return floor, nil
 }

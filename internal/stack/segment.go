@@ -146,6 +146,7 @@ type tcpTaker interface {
 
 // segment hands a segment to its flow, or else to a listener or handler. It owns p (whose payload is in seg).
 func (s *Stack) segment(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Packet, m *ip.Meta, b *batch) {
+	var floor issFloor
 	for range 4 { // an owner that gives the flow up between look-up and lock has been replaced; that happens a bounded number of times
 		owner, ok := s.flows.find(k).(tcpTaker)
 		if !ok {
@@ -155,8 +156,11 @@ func (s *Stack) segment(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.
 			p.Release()
 			return
 		}
+		if w, ok := owner.(*timeWait); ok {
+			floor = w.floor()
+		}
 	}
-	if seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN && s.open(now, seg, k, p, m) {
+	if seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN && s.open(now, seg, k, p, m, floor) {
 		return
 	}
 	p.Release()

@@ -87,14 +87,15 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 	local := netip.AddrPortFrom(path.Src, b.Local.Port())
 	t.mu.Lock()
 	t.init(s, makeKey(protoTCP, local, remote, s.scope(path.Dst, path.Iface)), b.Transparent)
-	if err := s.insertFlow(&t.flow, protoTCP); err != nil {
+	floor, err := s.insertFlow(&t.flow, protoTCP)
+	if err != nil {
 		t.mu.Unlock()
 		return err
 	}
 	t.inTable = true
 	t.usePath(&path)
 	now := s.now()
-	t.conn.Connect(s.cfg.TCP, now, s.params(now, &t.flow.key, path.MTU))
+	t.conn.Connect(s.cfg.TCP, now, s.params(now, &t.flow.key, path.MTU, floor))
 	if b.Setup != nil {
 		if err := b.Setup(now, &t.conn); err != nil {
 			t.inTable = false
@@ -114,10 +115,10 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 }
 
 // params are what a new connection starts with.
-func (s *Stack) params(now sched.Time, k *flowKey, mtu int) tcp.Params {
+func (s *Stack) params(now sched.Time, k *flowKey, mtu int, floor issFloor) tcp.Params {
 	local, remote := k.localAddr(), k.remoteAddr()
 	return tcp.Params{
-		ISS: s.numbers.ISS(now, local, remote), TSOffset: s.numbers.TSOffset(local, remote),
+		ISS: floor.raise(s.numbers.ISS(now, local, remote)), TSOffset: s.numbers.TSOffset(local, remote),
 		MSS: mtu - headerSize(k.is4()), GSOMax: maxSuper,
 	}
 }
@@ -433,6 +434,9 @@ func (t *TCP) sendSpace() (int, error) {
 
 // Write queues as much of p as there is space for. n < len(p) comes with an error: ErrWouldBlock, or why nothing more can be sent.
 func (t *TCP) Write(p []byte) (n int, err error) {
+	if len(p) == 0 {
+		return 0, t.writeError()
+	}
 	for n < len(p) {
 		k, err := t.writeSome(p[n:])
 		n += k
@@ -441,6 +445,16 @@ func (t *TCP) Write(p []byte) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+// writeError says why nothing can be sent, other than for want of space.
+func (t *TCP) writeError() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, err := t.sendSpace(); err != ErrWouldBlock {
+		return err
+	}
+	return nil
 }
 
 // writeSome queues one slice of p: it reserves under the lock, copies without it, publishes under it.
@@ -529,13 +543,21 @@ func (t *TCP) act(fn func(now sched.Time) (tcp.Events, error)) error {
 	return err
 }
 
+// connected reports whether there is a direction left to close; t.mu is held.
+func (t *TCP) connected() bool {
+	return t.conn.State() != tcp.Closed && t.conn.State() != tcp.TimeWaiting
+}
+
 // CloseWrite sends a FIN after what is queued.
 func (t *TCP) CloseWrite() error {
 	return t.act(func(now sched.Time) (tcp.Events, error) {
 		if t.closed {
 			return 0, net.ErrClosed
 		}
-		return 0, t.conn.CloseWrite(now)
+		if !t.connected() {
+			return 0, syscall.ENOTCONN
+		}
+		return tcp.Writable, t.conn.CloseWrite(now)
 	})
 }
 
@@ -544,6 +566,9 @@ func (t *TCP) CloseRead() error {
 	return t.act(func(now sched.Time) (tcp.Events, error) {
 		if t.closed {
 			return 0, net.ErrClosed
+		}
+		if !t.connected() {
+			return 0, syscall.ENOTCONN
 		}
 		t.conn.CloseRead(now)
 		return tcp.Readable, nil

@@ -56,7 +56,7 @@ func (s *Stack) ConnectUDP(u *UDP, remote netip.AddrPort, b Bound) error {
 	u.flow = flow{key: makeKey(protoUDP, local, remote, s.scope(path.Dst, path.Iface)), owner: u}
 	u.connected = true
 	u.path, u.pathGen = path, s.ip.Generation()
-	if err := s.insertFlow(&u.flow, protoUDP); err != nil {
+	if _, err := s.insertFlow(&u.flow, protoUDP); err != nil {
 		return err
 	}
 	return u.unlessClosed()
