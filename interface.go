@@ -2,6 +2,7 @@ package weir
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/weirnet/weir/internal/stack"
@@ -39,6 +40,9 @@ func (s *Stack) AddInterface(c InterfaceConfig) (*Interface, error) {
 		Name: c.Name, Device: c.Device, Addrs: c.Addrs, Gateway4: c.Gateway4, Gateway6: c.Gateway6,
 		AnyDestination: c.AnyDestination, Isolated: c.Isolated, Down: c.Down,
 	})
+	if err != nil && s.inner.Closed() {
+		err = fmt.Errorf("add interface %s: %w", c.Name, net.ErrClosed)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("weir: %w", err)
 	}

@@ -70,6 +70,9 @@ func (n *tcpNotifier) Notify(r stack.Ready) {
 
 // fail wraps an error of the operation op, in which a kernel's socket would have made the given call.
 func (c *TCPConn) fail(op, call string, err error) error {
+	if c.stack.inner.Closed() {
+		err = net.ErrClosed // and not what the far end of a loopback connection made of that
+	}
 	return &net.OpError{Op: op, Net: c.network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: wrap(call, err)}
 }
 
@@ -98,7 +101,7 @@ func (c *TCPConn) AddrPorts() (local, remote netip.AddrPort) {
 // Read reads what has come, at least one byte, or waits for it. io.EOF: the peer has sent all it will, or CloseRead was called.
 func (c *TCPConn) Read(p []byte) (int, error) {
 	n, err := c.read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && (err != io.EOF || c.stack.inner.Closed()) {
 		return n, c.fail("read", "read", err)
 	}
 	return n, err
@@ -224,8 +227,11 @@ func (c *TCPConn) setDeadlines(t time.Time, halves ...*half) error {
 	return nil
 }
 
-// set is a call that changes an option.
+// set is how a call ends that has changed an option.
 func (c *TCPConn) set(err error) error {
+	if err == nil {
+		err = c.open()
+	}
 	if err != nil {
 		return c.fail("set", "setsockopt", err)
 	}
@@ -234,6 +240,9 @@ func (c *TCPConn) set(err error) error {
 
 // setLocal is set for what net takes to concern our end alone.
 func (c *TCPConn) setLocal(err error) error {
+	if err == nil {
+		err = c.open()
+	}
 	if err != nil {
 		return &net.OpError{Op: "set", Net: c.network(), Addr: c.LocalAddr(), Err: wrap("setsockopt", err)}
 	}

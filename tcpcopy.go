@@ -80,7 +80,7 @@ func (c *TCPConn) WriteTo(w io.Writer) (int64, error) {
 	var done int64
 	for {
 		n, err := c.readRope(rope)
-		if err == io.EOF {
+		if err == io.EOF && !c.stack.inner.Closed() {
 			return done, nil
 		} else if err != nil {
 			return done, c.fail("writeto", "read", err)

@@ -55,11 +55,7 @@ func (s *Stack) ListenUDP(addr netip.AddrPort) (*UDPConn, error) {
 }
 
 func (c *UDPConn) fail(op, call string, err error) error {
-	e := &net.OpError{Op: op, Net: c.name, Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: wrap(call, err)}
-	if e.Addr == nil { // as net: of a socket that is not connected the local address is what the error is about
-		e.Source, e.Addr = nil, e.Source
-	}
-	return e
+	return &net.OpError{Op: op, Net: c.name, Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: wrap(call, err)}
 }
 
 // LocalAddr returns our end, a *net.UDPAddr.

@@ -1,6 +1,7 @@
 package weir_test
 
 import (
+	"flag"
 	"net/netip"
 	"testing"
 
@@ -64,3 +65,6 @@ func prefixes(addrs ...netip.Addr) (p []netip.Prefix) {
 	}
 	return p
 }
+
+// long asks for the whole of the tests that repeat something many times.
+var long = flag.Bool("long", false, "run tests with many repetitions in full")

@@ -61,10 +61,10 @@ func inBothModes(t *testing.T, fn func(t *testing.T, plain bool)) {
 
 // options of a world.
 type options struct {
-	mtu    int                           // of the device; 0: 1500
-	plain  bool                          // no offloads
-	noPool bool                          // no checking of memory: it costs too much where throughput counts
-	stack  weir.Config                   //
+	mtu    int  // of the device; 0: 1500
+	plain  bool // no offloads
+	noPool bool // no checking of memory: it costs too much where throughput counts
+	stack  weir.Config
 	iface  weir.InterfaceConfig          // but for Device and Addrs
 	wrap   func(link.Device) link.Device // what goes between stack and TUN; nil: nothing
 }
@@ -73,6 +73,7 @@ type options struct {
 type world struct {
 	t        testing.TB
 	ctx      context.Context // ends when patience does
+	cancel   func()          // ends it earlier
 	stack    *weir.Stack
 	tun      *tun.Device
 	families []family // that the MTU allows
@@ -94,7 +95,7 @@ func newWorld(t testing.TB, o options) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, ctx: ctx, stack: s, tun: dev, families: families}
+	w := &world{t: t, ctx: ctx, cancel: cancel, stack: s, tun: dev, families: families}
 	if o.mtu != 0 && o.mtu < 1280 { // the least that IPv6 works with
 		w.families = families[:1]
 	}

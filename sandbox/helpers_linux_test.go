@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,13 +34,30 @@ var helpers = map[string]func(args []string) int{
 		c.NoPIDNamespace = os.Getenv("NO_PID_NS") != ""
 		c.Notice = func(line string) { fmt.Fprintln(os.Stderr, "weir:", line) }
 		c.network.serve = nothing
+		if inner := os.Getenv(innerVariable); inner != "" {
+			c.Env = append(os.Environ(), helperVariable+"="+inner)
+		}
 		err := c.Run()
 		if exit := (*ExitError)(nil); err != nil && !errors.As(err, &exit) {
 			fmt.Fprintln(os.Stderr, "weir:", err)
 		}
+		if os.Getenv(innerVariable) != "" {
+			now, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
+			fmt.Println("afterwards in the foreground:", now == unix.Getpgrp(), err)
+		}
 		return ExitCode(err)
 	},
+	// takes takes the terminal, as shells do, and leaves it so.
+	"takes": func([]string) int {
+		signal.Ignore(unix.SIGTTOU)
+		err := errors.Join(unix.Setpgid(0, 0), unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, os.Getpid()))
+		fmt.Println("taken:", err)
+		return 0
+	},
 }
+
+// innerVariable names the helper that the program in the sandbox of helper run is.
+const innerVariable = "WEIR_SANDBOX_INNER"
 
 // forgetVariable makes main forget to call Init.
 const forgetVariable = "WEIR_SANDBOX_FORGET"

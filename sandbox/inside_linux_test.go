@@ -37,7 +37,7 @@ func TestInside(t *testing.T) {
 		{"loopback is up", false, "ip -o link show lo | grep -c LOOPBACK,UP", "1"},
 		{"loopback is its own", false, "ip -o -6 addr show lo | wc -l", "1"},
 		{"name server", false, "grep ^nameserver /etc/resolv.conf", "nameserver 198.18.0.1"},
-		{"processes", false, "test $$ -lt 50 && ls -d /proc/[0-9]* | wc -l", "4"}, // init, sh, ls, wc
+		{"processes", false, "test $$ -lt 50; echo $?; set -- /proc/[0-9]*; echo $#", "0\n2"}, // init and sh
 		{"process ids of the host", true, "test $$ -gt 2 && test -d /proc/$PPID && cat /proc/$PPID/comm", initName},
 		{"init's name", false, "cat /proc/1/comm", initName},
 		{"low ports", false, "cat /proc/sys/net/ipv4/ip_unprivileged_port_start", "0"},

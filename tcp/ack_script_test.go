@@ -124,6 +124,19 @@ func TestSillyWindow(t *testing.T) {
 			write 10
 			> P. 1:11(10) ack 1`},
 	})
+	var bulk strings.Builder
+	for i := range 60 {
+		begin, end := 1+10000*i, 10001+10000*i
+		fmt.Fprintf(&bulk, "+.001 < . %d:%d(10000) ack 1 segs 10\n read 10000\n", begin, end)
+	}
+	runScripts(t, "config wscale=off\n"+passive+"collect\n"+bulk.String()+"drain 1 200\n", []script{
+		{"reading does not announce what the field cannot say", `
+			< . 600001:600011(10) ack 1
+			read 10
+			read 10 0
+			read 10 0
+			+.04 > . 1:1(0) ack 600011 win 65535`},
+	})
 	const small = "config rcvbuf=16384 mss=1000 wscale=off\n"
 	runScripts(t, small+passive, []script{
 		{"reading a little does not open the window a little", `

@@ -52,11 +52,11 @@ func (d *duo) flush() Events {
 				more = true
 				d.now += 1000
 				if i == 0 && d.hold {
-					d.seg.Payload.Release()
+					d.seg.Payload.Clear()
 					continue
 				}
 				events |= d.conn[1-i].Input(d.now, &d.seg)
-				d.seg.Payload.Release()
+				d.seg.Payload.Clear()
 			}
 		}
 	}

@@ -46,7 +46,7 @@ func (c *Conn) CloseRead(now sched.Time) {
 // discard throws away what is unread.
 func (c *Conn) discard() {
 	if c.rcv != nil {
-		c.rcv.queue.Release()
+		c.rcv.queue.Clear()
 		c.dropInflow()
 	}
 }

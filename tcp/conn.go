@@ -48,7 +48,7 @@ type Conn struct {
 	rcvFin               Seq    // where the peer's FIN is, with finAhead
 	lastAckSent          Seq    // RCV.NXT in the last segment sent (RFC 7323 §4.3)
 	rcvWnd               uint32 // the window as tuned, in bytes: what we would offer with nothing unread
-	tuneMark             Seq    // the round of window tuning ends when this has been received
+	tuneMark, tuneRead   Seq    // the round of window tuning ends when tuneMark is received; all before tuneRead was read when it began
 	dsackLeft, dsackEnd  Seq    // what came twice, to be reported (RFC 2883); equal: nothing
 	tsOffset, tsRecent   uint32
 	challengedAt         uint32 // ms: when the interval began in which challenges were counted
@@ -172,7 +172,7 @@ func (c *Conn) establish() {
 		c.state = FinWait1
 	}
 	c.events |= Connected
-	c.tuneAt, c.tuneMark = c.now, c.rcvNxt+Seq(c.rcvWnd)
+	c.startRound()
 	c.startKeepAlive()
 }
 

@@ -36,7 +36,7 @@ func TestISS(t *testing.T) {
 	if n.ISS(t0, netip.MustParseAddrPort("[::ffff:192.0.2.1]:1000"), b) != first {
 		t.Error("a mapped address is another one")
 	}
-	if n.TSOffset(a, b) == n.TSOffset(b, a) || n.TSOffset(a, b) != n.TSOffset(a, b) {
+	if n.TSOffset(a, b) == n.TSOffset(b, a) {
 		t.Error("timestamp offsets are not by tuple")
 	}
 }

@@ -70,7 +70,7 @@ func (cfg *Config) newIsland(begin, end Seq) *island {
 // drop releases an island that is no longer in the list.
 func (in *inflow) drop(cfg *Config, is *island) {
 	in.charged -= is.data.Footprint()
-	is.data.Release()
+	is.data.Clear()
 	cfg.islands.Put(is)
 }
 
@@ -100,7 +100,7 @@ func (in *inflow) insert(cfg *Config, seq Seq, data *buffer.Buffer) (dupLeft, du
 			dupLeft, dupEnd = seq, earlier(is.end, end)
 		}
 		if end.AtOrBefore(is.end) {
-			data.Release()
+			data.Clear()
 			in.touch(seq)
 			return dupLeft, dupEnd
 		}
@@ -143,7 +143,7 @@ func (in *inflow) absorb(cfg *Config, i int) (dupLeft, dupEnd Seq) {
 			is.data.Merge(&next.data)
 			is.end = next.end
 		} else {
-			next.data.Release()
+			next.data.Clear()
 		}
 		in.charged += is.data.Footprint() - before
 		cfg.islands.Put(next)
@@ -159,7 +159,7 @@ func (in *inflow) take(cfg *Config, next Seq) Seq {
 		is := in.islands[n]
 		in.charged -= is.data.Footprint()
 		if is.end.AtOrBefore(next) {
-			is.data.Release()
+			is.data.Clear()
 		} else {
 			is.data.TrimFront(next.minus(is.begin))
 			in.queue.Merge(&is.data)

@@ -19,6 +19,9 @@ func (c *Conn) ReadSize() int {
 	return c.rcv.queue.Size()
 }
 
+// InOrder reports whether the data of seg begins where what was received ends, or before: with it the application can read on.
+func (c *Conn) InOrder(seg *Segment) bool { return seg.Seq.AtOrBefore(c.rcvNxt) }
+
 // Read detaches up to n bytes to dst, copying nothing, and returns how many. The window is not given back until ReadDone.
 func (c *Conn) Read(dst *buffer.Buffer, n int) int {
 	if c.rcv == nil {
@@ -59,11 +62,11 @@ func (c *Conn) deliver(data *buffer.Buffer) {
 	n := data.Size()
 	c.rcvNxt += Seq(n)
 	if c.is(readClosed) {
-		data.Release()
+		data.Clear()
 		c.bytesReceived += uint64(n)
 		if c.rcv != nil {
 			c.rcvNxt = c.rcv.take(c.cfg, c.rcvNxt)
-			c.rcv.queue.Release()
+			c.rcv.queue.Clear()
 			c.dropInflow()
 		}
 		c.tuneWindow()
@@ -86,18 +89,25 @@ func (c *Conn) deliver(data *buffer.Buffer) {
 	c.tuneWindow()
 }
 
-// tuneWindow doubles the window at the end of a round in which it was filled quickly and the application kept up. A round is the time
-// in which as much as a window is received: a round trip if the window is what limits the sender. One of up to four round trips counts
-// as well, so that a sender in slow start is never stopped by the window.
+// tuneWindow doubles the window at the end of a round in which it was filled quickly, and the application has read at least half as
+// much. A round is the time in which as much as a window is received: a round trip if the window is what limits the sender. One of up to
+// four round trips counts as well, so that a sender in slow start is never stopped by the window.
 func (c *Conn) tuneWindow() {
 	if c.rcvNxt.Before(c.tuneMark) {
 		return
 	}
-	most := uint32(c.recvLimit)
-	if c.rcvWnd < most && c.now.Sub(c.tuneAt) <= max(4*c.rtt.srtt, readerPause) && c.unread() <= int(c.rcvWnd/2) {
-		c.rcvWnd = min(2*c.rcvWnd, most)
+	read := c.rcvNxt - Seq(c.unread())
+	quick := c.now.Sub(c.tuneAt) <= max(4*c.rtt.srtt, readerPause)
+	if quick && read.minus(c.tuneRead) >= int(c.rcvWnd/2) {
+		c.rcvWnd = max(c.rcvWnd, min(2*c.rcvWnd, uint32(c.recvLimit), 65535<<c.rcvWScale))
 	}
-	c.tuneAt, c.tuneMark = c.now, c.rcvNxt+Seq(c.rcvWnd)
+	c.startRound()
+}
+
+// startRound begins a round of window tuning.
+func (c *Conn) startRound() {
+	c.tuneAt, c.tuneRead = c.now, c.rcvNxt-Seq(c.unread())
+	c.tuneMark = c.rcvNxt + Seq(c.rcvWnd)
 }
 
 // unread is the bytes received in order that the application has not finished reading.

@@ -47,7 +47,7 @@ func (c *Conn) dropFlight() {
 	}
 	c.snd = nil
 	c.writable()
-	f.queue.Release()
+	f.queue.Clear()
 	c.cfg.flights.Put(f)
 }
 

@@ -60,7 +60,7 @@ func world(seed uint64, loss float64) tcptest.Options {
 // for as long as there is something to deliver, end, and give all memory back.
 func TestSimulation(t *testing.T) {
 	for _, loss := range []float64{0, .01, .05, .3} {
-		for seed := range uint64(100) {
+		for seed := range uint64(200) {
 			n := tcptest.New(world(seed, loss))
 			err := n.Run()
 			if loss == .3 && err != nil && strings.Contains(err.Error(), "stands still") && gaveUp(n) {
@@ -94,7 +94,7 @@ func TestSimulationReplays(t *testing.T) {
 		}
 		return strings.Join(n.Trace, "\n")
 	}
-	if run() != run() {
+	if first, second := run(), run(); first != second {
 		t.Error("two runs of one seed are different")
 	}
 }

@@ -8,9 +8,14 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/weirnet/weir/sandbox"
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	sandbox.Init() // does not return in the init process of a sandbox
+	os.Exit(run(os.Args[1:]))
+}
 
 // exitError ends the command with a code, and a message if there is one.
 type exitError struct {
@@ -35,7 +40,7 @@ func run(args []string) int {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(demoCommand())
+	root.AddCommand(demoCommand(), runCommand())
 	root.SetArgs(args)
 	err := root.ExecuteContext(context.Background())
 	if err == nil {

@@ -39,6 +39,8 @@ func TestForward(t *testing.T) {
 		{"v4 fragment", ifOne, v4(peer4, far4, wire.ProtoTCP, pattern(80), func(f *wire.IPv4Fields) { f.FragmentOffset = 80 }), ifTwo, 0, 0, 0},
 		{"v4 source route", ifOne, v4(peer4, far4, 99, nil, func(f *wire.IPv4Fields) { f.Options = []byte{131, 3, 4} }), 0, 0, 0, 0},
 		{"v4 TCP with a broken header", ifOne, v4(peer4, far4, wire.ProtoTCP, pattern(20)), ifTwo, 0, 0, 0},
+		{"v4 TCP with a short header", ifOne, v4(peer4, far4, wire.ProtoTCP, pattern(19)), ifTwo, 0, 0, 0},
+		{"v4 UDP with a short header", ifOne, v4(peer4, far4, wire.ProtoUDP, pattern(7)), ifTwo, 0, 0, 0},
 		{"v6", ifOne, udp6(peer6, far6, pattern(100)), ifTwo, 0, 0, 0},
 		{"v6 hop limit 1", ifOne, v6(peer6, far6, 99, nil, func(f *wire.IPv6Fields) { f.HopLimit = 1 }), 0, 3, 0, 0},
 		{"v6 fits", ifOne, udp6(peer6, far6, pattern(1232)), ifTwo, 0, 0, 0},

@@ -78,6 +78,21 @@ func TestEcho(t *testing.T) {
 	}
 }
 
+// TestEchoNoWay has requests that come by a way on which there is none back.
+func TestEchoNoWay(t *testing.T) {
+	w := newWorld(t)
+	table, err := NewTable(interfaces(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.SetTable(table)
+	w.input(ifOne, echoPacket("8.8.8.8", own4, false))
+	w.input(ifOne, echoPacket("2001:db8:ffff::1", own6, false))
+	if s := w.Stats(); len(w.sent) != 0 || s.OutNoRoutes != 2 {
+		t.Errorf("%d answers: %+v", len(w.sent), s)
+	}
+}
+
 // TestEchoLarge has a request in fragments and a reply in fragments.
 func TestEchoLarge(t *testing.T) {
 	for _, is6 := range []bool{false, true} {
@@ -380,7 +395,8 @@ func TestErrorLimits(t *testing.T) {
 // TestErrorWithoutAddress answers from an interface that has no address.
 func TestErrorWithoutAddress(t *testing.T) {
 	w := newWorld(t)
-	table, err := NewTable([]Interface{{Index: 1, MTU: 1500, Up: true, AnyDestination: true}}, []Route{{Prefix: prefixes("10.0.0.0/8")[0], Iface: 1}})
+	bare := Interface{Index: 1, MTU: 1500, Up: true, AnyDestination: true}
+	table, err := NewTable([]Interface{bare}, []Route{{Prefix: prefixes("10.0.0.0/8")[0], Iface: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}

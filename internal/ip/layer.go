@@ -51,6 +51,9 @@ type Config struct {
 	Error func(now sched.Time, e *Error)
 	// Transmit queues a finished packet on an interface; it owns p, and drops and counts it if there is no room.
 	Transmit func(iface int, p *packet.Packet)
+	// Expired is called when a timer of the layer may have transmitted something, for which no batch of the caller's is under way; nil
+	// if nobody need know.
+	Expired func()
 	// Memory bounds reassembly in bytes of chunk capacity; default 4 MiB.
 	Memory  int
 	Forward bool  // route packets that are not for us between interfaces that are not isolated

@@ -44,8 +44,8 @@ func (l *Layer) Push(p *packet.Packet, path *Path, h Header) {
 }
 
 // Send pushes the header, fragments what is larger than the path's MTU, and transmits. It owns p in every case. Errors: EMSGSIZE if the
-// packet is too large for the path and h.DF forbids to fragment it, or larger than IP allows. A super-segment is never fragmented: each
-// of its segments must fit.
+// packet is too large for the path and h.DF forbids to fragment it (or the path's MTU is none), or larger than IP allows. A
+// super-segment is never fragmented: each of its segments must fit.
 func (l *Layer) Send(now sched.Time, p *packet.Packet, path *Path, h Header) error {
 	headerLen, limit := wire.IPv4MinLen, wire.IPv4MaxMTU
 	if !path.Dst.Is4() {
@@ -57,7 +57,7 @@ func (l *Layer) Send(now sched.Time, p *packet.Packet, path *Path, h Header) err
 		wireSize = headerLen + p.HeaderSize() + int(p.GSOSize)
 	}
 	c := l.count(path.Iface)
-	if size > limit || wireSize > path.MTU && (h.DF || p.GSO != packet.GSONone) {
+	if size > limit || wireSize > path.MTU && (h.DF || p.GSO != packet.GSONone || path.MTU < wire.IPv4MinMTU) {
 		drop(p, &c.fragFails)
 		return syscall.EMSGSIZE
 	}

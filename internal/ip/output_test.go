@@ -53,13 +53,15 @@ func TestSend(t *testing.T) {
 			}
 			if path.Dst.Is4() {
 				h := wire.IPv4(s.b)
-				if h.TTL() != ttl || h.TOS() != tos || h.DontFragment() != df || h.Src() != addr(own4) || h.Dst() != addr(dst) || h.Protocol() != wire.ProtoUDP {
+				if h.TTL() != ttl || h.TOS() != tos || h.DontFragment() != df || h.Src() != addr(own4) || h.Dst() != addr(dst) ||
+					h.Protocol() != wire.ProtoUDP {
 					t.Errorf("header %x", s.b[:20])
 				}
 				if h.DontFragment() && h.ID() != 0 {
 					t.Errorf("atomic datagram with ID %d", h.ID()) // RFC 6864 §4.1
 				}
-			} else if h := wire.IPv6(s.b); h.HopLimit() != ttl || h.TrafficClass() != tos || h.Src() != addr(own6) || h.Dst() != addr(dst) || h.NextHeader() != wire.ProtoUDP {
+			} else if h := wire.IPv6(s.b); h.HopLimit() != ttl || h.TrafficClass() != tos || h.Src() != addr(own6) ||
+				h.Dst() != addr(dst) || h.NextHeader() != wire.ProtoUDP {
 				t.Errorf("header %x", s.b[:40])
 			}
 		}

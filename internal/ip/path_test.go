@@ -91,6 +91,39 @@ func TestPath(t *testing.T) {
 	}
 }
 
+// TestManyWithoutRoute sends to broadcast and multicast addresses where there is no route, not even a default one.
+func TestManyWithoutRoute(t *testing.T) {
+	given := interfaces()
+	table, err := NewTable([]Interface{given[2], given[3], given[1], given[0]}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		src, dst string
+		iface    int
+		want     int // 0: ENETUNREACH
+	}{
+		{"", "255.255.255.255", 0, ifOne}, // the first that leads anywhere
+		{"", "224.0.0.1", 0, ifOne},
+		{"", "ff02::1", 0, ifOne},
+		{"198.18.0.1", "224.0.0.1", 0, ifTwo},
+		{"", "224.0.0.1", ifIso, ifIso},
+		{"", "8.8.8.8", 0, 0},
+		{"198.18.0.1", "8.8.8.8", 0, 0},
+	} {
+		src, _ := netip.ParseAddr(tt.src)
+		if p, err := table.path(src, addr(tt.dst), tt.iface, false); p.Iface != tt.want || (err == nil) != (tt.want != 0) {
+			t.Errorf("from %q to %s by %d: interface %d, %v, want %d", tt.src, tt.dst, tt.iface, p.Iface, err, tt.want)
+		}
+	}
+	if table, err = NewTable(given[2:4], nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := table.path(netip.Addr{}, addr("224.0.0.1"), 0, false); !errors.Is(err, syscall.ENETUNREACH) {
+		t.Errorf("multicast without an interface that leads anywhere: %v", err)
+	}
+}
+
 // TestNoLoopback has no loopback interface, without which own addresses are unreachable.
 func TestNoLoopback(t *testing.T) {
 	table, err := NewTable(interfaces()[:2], nil)
@@ -109,7 +142,8 @@ func TestNoLoopback(t *testing.T) {
 
 func TestSourceChoice(t *testing.T) {
 	ifs := []Interface{
-		{Index: 1, MTU: 1500, Up: true, Addrs: prefixes("fe80::1/64", "2001:db8:a::1/64", "fd00::1/64", "2001:db8:b::1/64", "10.0.0.1/24", "10.0.1.1/24", "169.254.1.1/16")},
+		{Index: 1, MTU: 1500, Up: true, Addrs: prefixes("fe80::1/64", "2001:db8:a::1/64", "fd00::1/64", "2001:db8:b::1/64",
+			"10.0.0.1/24", "10.0.1.1/24", "169.254.1.1/16")},
 		{Index: 2, MTU: 1500, Up: true}, // unnumbered
 		{Index: 3, MTU: 1500, Up: true, Isolated: true},
 	}
@@ -224,10 +258,14 @@ func TestLongestPrefix(t *testing.T) {
 		}
 		for i := range n {
 			a := drawAddr()
-			given = append(given, Route{
-				Prefix: netip.PrefixFrom(a, rapid.IntRange(0, a.BitLen()).Draw(t, "bits")), Iface: 1, Metric: rapid.IntRange(0, 2).Draw(t, "metric"),
-				Gateway: map[bool]netip.Addr{true: netip.AddrFrom4([4]byte{10, 99, byte(i >> 8), byte(i)}), false: netip.AddrFrom16([16]byte{0: 0x3f, 14: byte(i >> 8), 15: byte(i)})}[a.Is4()],
-			})
+			r := Route{
+				Prefix: netip.PrefixFrom(a, rapid.IntRange(0, a.BitLen()).Draw(t, "bits")), Iface: 1,
+				Metric: rapid.IntRange(0, 2).Draw(t, "metric"), Gateway: netip.AddrFrom16([16]byte{0: 0x3f, 15: byte(i)}),
+			}
+			if a.Is4() {
+				r.Gateway = netip.AddrFrom4([4]byte{10, 99, 0, byte(i)})
+			}
+			given = append(given, r)
 		}
 		table, err := NewTable(ifs, given)
 		if err != nil {

@@ -95,6 +95,9 @@ type reassemblyExpirer reassembly
 // RFC 4443 §3.3).
 func (x *reassemblyExpirer) Expire(now sched.Time) {
 	r := (*reassembly)(x)
+	if r.layer.cfg.Expired != nil {
+		defer r.layer.cfg.Expired()
+	}
 	for _, d := range r.takeExpired(now) {
 		if len(d.frags) > 0 && d.frags[0].begin == 0 {
 			e := icmpError{typ: uint8(wire.ICMPv4TimeExceeded), code: wire.ICMPv4ReassemblyExceeded}

@@ -13,7 +13,7 @@ type Stats struct {
 	InChecksumErrors uint64 // wrong TCP, UDP or ICMP checksum
 	OutRequests      uint64 // packets of our own handed down, before fragmentation
 	OutNoRoutes      uint64 // no way to the destination, in either direction
-	OutDiscards      uint64 // could not be sent for want of room
+	OutDiscards      uint64 // dropped by Transmit for want of room: the owner of the queues counts them, the layer gives 0
 	Forwarded        uint64
 	ReasmReqds       uint64 // fragments that came in
 	ReasmOKs         uint64 // datagrams put together
@@ -31,11 +31,11 @@ type Stats struct {
 // counters is Stats while counting.
 type counters struct {
 	inReceives, inHdrErrors, inAddrErrors, inUnknownProtos, inDiscards, inDelivers, inChecksumErrors atomic.Uint64
-	outRequests, outNoRoutes, outDiscards, forwarded                                                 atomic.Uint64
+	outRequests, outNoRoutes, forwarded                                                              atomic.Uint64
 	reasmReqds, reasmOKs, reasmFails, fragOKs, fragFails, fragCreates                                atomic.Uint64
 	icmpIn, icmpOut, icmpLimited, icmpImplausible, echoRequests                                      atomic.Uint64
 
-	_ [80]byte // to a multiple of two cache lines, so that interfaces do not share one
+	_ [88]byte // to a multiple of two cache lines, so that interfaces do not share one
 }
 
 // statShards is how many sets of counters the interfaces share.
@@ -58,7 +58,6 @@ func (l *Layer) Stats() Stats {
 		s.InChecksumErrors += c.inChecksumErrors.Load()
 		s.OutRequests += c.outRequests.Load()
 		s.OutNoRoutes += c.outNoRoutes.Load()
-		s.OutDiscards += c.outDiscards.Load()
 		s.Forwarded += c.forwarded.Load()
 		s.ReasmReqds += c.reasmReqds.Load()
 		s.ReasmOKs += c.reasmOKs.Load()

@@ -280,6 +280,16 @@ func (t *Table) inGroup(k key, ifc *Interface) bool {
 	return false
 }
 
+// Scope is Meta.Scope of the packets between two addresses on an interface: its index if it is isolated or one of them means something
+// only together with it, else 0.
+func (t *Table) Scope(iface int, a, b netip.Addr) int {
+	ifc := t.Interface(iface)
+	if ifc == nil {
+		return 0
+	}
+	return scopeOf(ifc, keyOf(a), keyOf(b))
+}
+
 // scopeOf is Meta.Scope of a packet that came in by an interface.
 func scopeOf(ifc *Interface, src, dst key) int {
 	if ifc.Isolated || src.zoned() || dst.zoned() {

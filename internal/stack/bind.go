@@ -143,6 +143,14 @@ func (t *bindTable) find(proto wire.Protocol, dst netip.AddrPort, iface int, for
 	return best.owner
 }
 
+// claimed reports whether a socket that is bound has a claim to what comes to addr.
+func (t *bindTable) claimed(proto wire.Protocol, addr netip.AddrPort) bool {
+	want := bind{addr: addr}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.ContainsFunc(t.m[bindKey{proto, addr.Port()}], want.conflicts)
+}
+
 // used reports whether any socket is bound to the port.
 func (t *bindTable) used(proto wire.Protocol, port uint16) bool {
 	t.mu.RLock()

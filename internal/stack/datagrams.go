@@ -24,11 +24,13 @@ type datagrams struct {
 	charged int
 }
 
-// add moves p's data into the queue; false, and nothing done, if the limit or the stack's memory budget does not allow it.
+// add moves p's data into the queue; false, and nothing done, if the limit or the stack's memory budget does not allow it. The limit
+// does not concern what finds the queue empty: a large datagram that came in many fragments, each in a chunk of its own, would else
+// never be received.
 func (d *datagrams) add(p *packet.Packet, src netip.AddrPort, limit int) bool {
 	data := p.Data()
 	least := min(data.Footprint(), 4*data.Size()) + recordSize // after the copy of what fills less than a quarter of its chunk
-	if d.charged+least > limit || d.stack.pressed() && d.charged > 0 {
+	if d.n > 0 && d.charged+least > limit || d.stack.memory.allowance(d.charged) < least {
 		return false
 	}
 	if d.n == len(d.ring) {
@@ -45,7 +47,7 @@ func (d *datagrams) add(p *packet.Packet, src netip.AddrPort, limit int) bool {
 
 func (d *datagrams) charge(n int) {
 	d.charged += n
-	d.stack.charge(n)
+	d.stack.memory.charge(n)
 }
 
 func (d *datagrams) grow() {

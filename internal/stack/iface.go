@@ -3,6 +3,7 @@ package stack
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -71,7 +72,12 @@ func (s *Stack) AddInterface(c InterfaceConfig) (*Interface, error) {
 	})
 	if err != nil {
 		i.unregister()
-		return nil, fmt.Errorf("attach the device of interface %s: %w", i.cfg.Name, err)
+		i.shutQueues()
+		return nil, fmt.Errorf("attach the device of interface %s: %w", i.Name(), err)
+	}
+	if s.closed.Load() { // Close may have closed the device before it was attached
+		_ = i.Close()
+		return nil, net.ErrClosed
 	}
 	return i, nil
 }
@@ -81,31 +87,49 @@ func (s *Stack) register(c InterfaceConfig) (*Interface, error) {
 	if c.Device == nil {
 		return nil, errors.New("add an interface: no Device given")
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed.Load() {
-		return nil, syscall.ENETDOWN
-	}
-	ifaces := slices.Clone(*s.ifaces.Load())
-	i := &Interface{stack: s, index: len(ifaces) + 1, dev: c.Device, cfg: c}
-	if c.Name == "" {
-		i.cfg.Name = fmt.Sprintf("eth%d", len(ifaces))
-	}
-	for _, o := range ifaces {
-		if o != nil && o.cfg.Name == i.cfg.Name {
-			return nil, fmt.Errorf("add interface %s: %w: an interface of this name is there", i.cfg.Name, syscall.EEXIST)
-		}
-	}
+	c.Addrs = slices.Clone(c.Addrs)
+	i := &Interface{stack: s, dev: c.Device, cfg: c}
 	info := c.Device.Info()
 	i.info.Store(&info)
 	for n := range max(1, info.Queues) {
 		i.queues = append(i.queues, &txQueue{dev: c.Device, index: n, iface: i, stack: s})
 	}
-	ifaces = append(ifaces, i)
-	if err := s.publish(ifaces, s.routes); err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return nil, net.ErrClosed
+	}
+	if c.Name == "" {
+		i.cfg.Name = s.freeName()
+	}
+	if s.named(i.cfg.Name) != nil {
+		return nil, fmt.Errorf("add interface %s: %w: an interface of this name is there", i.cfg.Name, syscall.EEXIST)
+	}
+	i.index = s.last + 1
+	if err := s.publish(append(slices.Clone(*s.ifaces.Load()), i), s.routes); err != nil {
 		return nil, fmt.Errorf("add interface %s: %w", i.cfg.Name, err)
 	}
+	s.last = i.index
 	return i, nil
+}
+
+// freeName is the first of eth0, eth1, … that no interface has; s.mu is held.
+func (s *Stack) freeName() string {
+	for n := 0; ; n++ {
+		if name := fmt.Sprintf("eth%d", n); s.named(name) == nil {
+			return name
+		}
+	}
+}
+
+// named returns the interface of a name, nil if there is none; s.mu is held.
+func (s *Stack) named(name string) *Interface {
+	for _, i := range *s.ifaces.Load() {
+		if i.cfg.Name == name {
+			return i
+		}
+	}
+	return nil
 }
 
 // publish makes a set of interfaces and routes the one that packets see; s.mu is held. On an error nothing changes.
@@ -113,9 +137,6 @@ func (s *Stack) publish(ifaces []*Interface, routes []ip.Route) error {
 	var descs []ip.Interface
 	all := slices.Clone(routes)
 	for _, i := range ifaces {
-		if i == nil {
-			continue
-		}
 		info := i.info.Load()
 		descs = append(descs, ip.Interface{
 			Index: i.index, Name: i.cfg.Name, MTU: info.MTU, Up: !i.cfg.Down && !info.Down, Addrs: i.cfg.Addrs,
@@ -139,11 +160,31 @@ func (s *Stack) publish(ifaces []*Interface, routes []ip.Route) error {
 	return nil
 }
 
-// SetRoutes replaces the routes that were set explicitly (those of interfaces' prefixes and gateways stay).
+// SetRoutes replaces the routes that were set explicitly (those of interfaces' prefixes and gateways stay). A route keeps to the interface
+// that its gateway is on link to now: it is no use while that is down, and goes when that is closed.
 func (s *Stack) SetRoutes(routes []ip.Route) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.publish(*s.ifaces.Load(), slices.Clone(routes))
+	routes = slices.Clone(routes)
+	for k := range routes {
+		if r := &routes[k]; r.Iface == 0 && r.Gateway.IsValid() {
+			r.Iface = s.onLink(r.Gateway.Unmap())
+		}
+	}
+	return s.publish(*s.ifaces.Load(), routes)
+}
+
+// onLink is the interface with the longest prefix that contains an address, 0 if there is none; s.mu is held.
+func (s *Stack) onLink(a netip.Addr) (index int) {
+	best := -1
+	for _, i := range *s.ifaces.Load() {
+		for _, p := range i.cfg.Addrs {
+			if !i.cfg.Isolated && !i.cfg.Down && p.Contains(a) && p.Bits() > best {
+				index, best = i.index, p.Bits()
+			}
+		}
+	}
+	return index
 }
 
 // change applies fn to the interface's configuration and publishes the result, or undoes it.
@@ -168,11 +209,32 @@ func (i *Interface) SetAddrs(addrs []netip.Prefix) error {
 	return i.change(func(c *InterfaceConfig) { c.Addrs = slices.Clone(addrs) })
 }
 
-// SetUp takes the interface up or down.
-func (i *Interface) SetUp(up bool) error { return i.change(func(c *InterfaceConfig) { c.Down = !up }) }
+// SetUp takes the interface up or down. What waits to be sent when it goes down is dropped.
+func (i *Interface) SetUp(up bool) error {
+	err := i.change(func(c *InterfaceConfig) { c.Down = !up })
+	if err == nil && !up {
+		i.purge()
+	}
+	return err
+}
 
-// Index returns the interface's number, from 1.
+// purge drops what is queued, which lets sockets go that wait for room in vain.
+func (i *Interface) purge() {
+	for _, q := range i.queues {
+		q.purge()
+	}
+	i.stack.flushAll()
+}
+
+// Index returns the interface's number, from 1. It is never given again.
 func (i *Interface) Index() int { return i.index }
+
+// Name returns the interface's name, which never changes.
+func (i *Interface) Name() string {
+	i.stack.mu.Lock()
+	defer i.stack.mu.Unlock()
+	return i.cfg.Name
+}
 
 // Info returns what the interface is and what crossed it.
 func (i *Interface) Info() InterfaceInfo {
@@ -195,11 +257,17 @@ func (i *Interface) Close() error {
 	i.once.Do(func() {
 		i.unregister()
 		err = i.dev.Close()
-		for _, q := range i.queues {
-			q.shut()
-		}
+		i.shutQueues()
 	})
 	return err
+}
+
+// shutQueues ends the queues. Sockets that waited in one may have found another way meanwhile.
+func (i *Interface) shutQueues() {
+	for _, q := range i.queues {
+		q.shut()
+	}
+	i.stack.flushAll()
 }
 
 // unregister takes the interface out of the configuration. Removing cannot make a valid configuration invalid, but for explicit routes
@@ -209,35 +277,39 @@ func (i *Interface) unregister() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i.closed = true
-	ifaces := slices.Clone(*s.ifaces.Load())
-	ifaces[i.index-1] = nil
+	ifaces := slices.DeleteFunc(slices.Clone(*s.ifaces.Load()), func(o *Interface) bool { return o == i })
 	routes := slices.DeleteFunc(slices.Clone(s.routes), func(r ip.Route) bool { return r.Iface == i.index })
 	_ = s.publish(ifaces, routes)
 }
 
 // Interfaces returns the interfaces in the order of their numbers.
-func (s *Stack) Interfaces() []*Interface {
-	return slices.DeleteFunc(slices.Clone(*s.ifaces.Load()), func(i *Interface) bool { return i == nil })
+func (s *Stack) Interfaces() []*Interface { return slices.Clone(*s.ifaces.Load()) }
+
+// openInterfaces is Interfaces when no AddInterface is half-way.
+func (s *Stack) openInterfaces() []*Interface {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return *s.ifaces.Load()
 }
 
 // InterfaceByName returns an interface, nil if there is none of that name.
 func (s *Stack) InterfaceByName(name string) *Interface {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, i := range *s.ifaces.Load() {
-		if i != nil && i.cfg.Name == name {
-			return i
-		}
-	}
-	return nil
+	return s.named(name)
 }
 
 // iface returns an interface by its number, nil if it is gone.
 func (s *Stack) iface(index int) *Interface {
-	if all := *s.ifaces.Load(); index >= 1 && index <= len(all) {
-		return all[index-1]
+	all := *s.ifaces.Load()
+	if k := index - 1; uint(k) < uint(len(all)) && all[k].index == index {
+		return all[k] // none was closed so far, as is mostly so
 	}
-	return nil
+	k, ok := slices.BinarySearchFunc(all, index, func(i *Interface, index int) int { return i.index - index })
+	if !ok {
+		return nil
+	}
+	return all[k]
 }
 
 // queue returns the transmit queue for a flow's hash.
@@ -311,15 +383,13 @@ func (s *Stack) finish(b *batch, depth uint8) {
 	}
 	b.nwakes = 0
 	s.batches.Put(b)
+	s.relieve()
 	s.flushQueues(depth)
 }
 
 // flushQueues flushes every queue that has something; there are few, and a look at an idle one costs a load.
 func (s *Stack) flushQueues(depth uint8) {
 	for _, i := range *s.ifaces.Load() {
-		if i == nil {
-			continue
-		}
 		for _, q := range i.queues {
 			if q.active.Load() {
 				q.flush(depth)
@@ -333,9 +403,6 @@ func (s *Stack) flushAll() { s.flushQueues(0) }
 // kickQueues has the helpers flush: for timers.
 func (s *Stack) kickQueues() {
 	for _, i := range *s.ifaces.Load() {
-		if i == nil {
-			continue
-		}
 		for _, q := range i.queues {
 			if q.active.Load() {
 				q.kick()
@@ -350,9 +417,19 @@ func (i *Interface) writable(queue int) {
 	}
 }
 
+// changed is the device's word that its Info is another one. What no interface can have is not believed.
 func (i *Interface) changed(info link.Info) {
+	s := i.stack
+	s.mu.Lock()
+	old := i.info.Load()
 	i.info.Store(&info)
-	_ = i.change(func(*InterfaceConfig) {})
+	if i.closed || s.publish(*s.ifaces.Load(), s.routes) != nil {
+		i.info.Store(old)
+	}
+	s.mu.Unlock()
+	if info.Down {
+		i.purge()
+	}
 }
 
 // transmit is where ip puts the packets that it makes or forwards.
@@ -364,15 +441,4 @@ func (s *Stack) transmit(iface int, p *packet.Packet) {
 	}
 	p.Iface = int32(iface)
 	i.queue(p.Hash).offer(p)
-}
-
-// expiry is the tail of every timer call: the timer goroutine never flushes.
-func (s *Stack) expiry(b *batch) {
-	for k := range b.wakes[:b.nwakes] {
-		b.wakes[k].n.Notify(b.wakes[k].ready)
-		b.wakes[k].n = nil
-	}
-	b.nwakes = 0
-	s.batches.Put(b)
-	s.kickQueues()
 }

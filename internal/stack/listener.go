@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"sync"
@@ -27,7 +28,8 @@ type ListenOptions struct {
 	Family      Family // of a wildcard
 	Iface       int    // 0: any
 	Transparent bool   // a wildcard takes foreign addresses, too
-	// Make returns a new socket for an incoming connection, with its Notifier set.
+	// Make returns a new socket for an incoming connection, with its Notifier set; nil: one without. It is called under a lock, and must
+	// neither block nor call the stack.
 	Make func() *TCP
 	// Notifier is told ReadReady when a connection waits.
 	Notifier Notifier
@@ -36,6 +38,9 @@ type ListenOptions struct {
 // ListenTCP opens a listener. Errors: EADDRINUSE, EADDRNOTAVAIL (the address is not ours).
 func (s *Stack) ListenTCP(addr netip.AddrPort, o ListenOptions) (*Listener, error) {
 	l := &Listener{stack: s, notifier: o.Notifier, make: o.Make}
+	if l.make == nil {
+		l.make = func() *TCP { return new(TCP) }
+	}
 	l.bind = bind{proto: protoTCP, addr: addr, family: o.Family, iface: o.Iface, transparent: o.Transparent, owner: l}
 	if err := s.checkLocal(&l.bind); err != nil {
 		return nil, err
@@ -50,10 +55,18 @@ func (s *Stack) ListenTCP(addr netip.AddrPort, o ListenOptions) (*Listener, erro
 	return l, nil
 }
 
-// checkLocal sees that a specific address is ours.
+// checkLocal brings the address into the form that packets have, and sees that a specific one is ours.
 func (s *Stack) checkLocal(b *bind) error {
 	if s.closed.Load() {
 		return net.ErrClosed
+	}
+	addr, zone, err := s.unzoned(b.addr.Addr())
+	if err != nil {
+		return err
+	}
+	b.addr, b.iface = netip.AddrPortFrom(addr, b.addr.Port()), cmp.Or(b.iface, zone)
+	if b.wildcard() && addr.Is4() {
+		b.family = IPv4
 	}
 	if !b.wildcard() && !b.transparent && !s.ip.Table().IsLocal(b.addr.Addr(), b.iface) {
 		return syscall.EADDRNOTAVAIL
@@ -62,7 +75,7 @@ func (s *Stack) checkLocal(b *bind) error {
 }
 
 // Addr returns the address listened on, its port chosen.
-func (l *Listener) Addr() netip.AddrPort { return l.bind.addr }
+func (l *Listener) Addr() netip.AddrPort { return l.stack.zonedPort(l.bind.addr, l.bind.iface) }
 
 func (l *Listener) full() bool {
 	l.mu.Lock()

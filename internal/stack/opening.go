@@ -1,6 +1,8 @@
 package stack
 
 import (
+	"cmp"
+	"net"
 	"sync"
 	"time"
 
@@ -25,7 +27,8 @@ type opening struct {
 	mu       sync.Mutex
 	rec      tcp.SynRecv
 	deadline sched.Time // for the handler's decision; Never once it is made
-	iface    int        // by which the SYN came
+	iface    int        // that replies go out by: of the scope, or the listener's; 0: by route
+	foreign  bool       // the local address is ours only by AnyDestination
 	dead     bool
 	silent   bool // refused by silence: absorbs what comes until deadline
 }
@@ -52,7 +55,8 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 	}
 	o := s.newOpening(now, seg, k, m, floor)
 	r := &TCPRequest{
-		Src: k.remoteAddr(), Dst: k.localAddr(), Iface: m.Iface, request: request{stack: s}, opening: o, syn: p,
+		Src: s.zonedPort(k.remoteAddr(), m.Scope), Dst: s.zonedPort(k.localAddr(), m.Scope), Iface: m.Iface,
+		request: request{stack: s}, opening: o, syn: p,
 	}
 	o.request, o.deadline = r, now.Add(decideWithin)
 	o.mu.Lock()
@@ -65,15 +69,18 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 	s.timers.Arm(&o.timer, o.deadline)
 	o.mu.Unlock()
 	(*fn)(r)
+	if s.closed.Load() { // Close may have missed it
+		o.shut()
+	}
 	return true
 }
 
 func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, floor issFloor) *opening {
-	o := &opening{stack: s, iface: m.Iface, deadline: sched.Never}
+	o := &opening{stack: s, iface: m.Scope, foreign: m.Foreign, deadline: sched.Never}
 	o.flow = flow{key: *k, owner: o}
 	o.timer.Owner = o
-	mtu := s.cfg.mtuOf(s, m.Iface)
-	if path, err := s.ip.Path(m.Dst, m.Src, s.scope(m.Src, m.Iface), true); err == nil {
+	mtu := s.mtuOf(m.Iface)
+	if path, err := s.ip.Path(m.Dst, m.Src, m.Scope, true); err == nil {
 		mtu = path.MTU
 	}
 	o.rec.Init(s.cfg.TCP, now, seg, s.params(now, k, mtu, floor))
@@ -81,7 +88,7 @@ func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 }
 
 // mtuOf is the MTU of an interface, or the least that IPv6 allows if it is gone.
-func (c *Config) mtuOf(s *Stack, iface int) int {
+func (s *Stack) mtuOf(iface int) int {
 	if i := s.iface(iface); i != nil {
 		return i.info.Load().MTU
 	}
@@ -98,6 +105,7 @@ func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip
 	}
 	o := s.newOpening(now, seg, k, m, floor)
 	o.listener = l
+	o.iface = cmp.Or(o.iface, l.bind.iface)
 	o.mu.Lock()
 	if !s.flows.insert(&o.flow) {
 		o.mu.Unlock()
@@ -107,6 +115,9 @@ func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip
 	o.send(func(reply *tcp.Segment) bool { o.rec.Open(now, reply); return true })
 	s.timers.Arm(&o.timer, o.rec.Deadline())
 	o.mu.Unlock()
+	if s.closed.Load() { // Close may have missed it
+		o.shut()
+	}
 }
 
 // send sends what fill made, if it says so; o.mu is held.
@@ -167,24 +178,28 @@ func (o *opening) accept(now sched.Time, seg *tcp.Segment, b *batch) {
 			return
 		}
 		t = o.listener.make()
-		t.listener = o.listener
 	} else {
 		t = o.request.conn
 	}
 	t.mu.Lock()
 	if o.listener != nil {
-		t.init(s, o.flow.key, false)
+		t.init(s, o.flow.key, o.iface, o.foreign)
 	}
 	ev := t.conn.Accept(s.cfg.TCP, now, &o.rec, seg)
-	t.transparent = true // the handshake has shown that the address works as ours
 	o.dead = true
 	s.timers.Cancel(&o.timer)
 	t.inTable = s.flows.replace(&o.flow, &t.flow)
 	o.mu.Unlock()
+	if t.closed { // the request's owner has given up
+		ev |= t.conn.Abort(now, net.ErrClosed)
+	}
 	t.output(now)
 	t.settle(now, ev)
 	t.mu.Unlock()
 	s.stats.passiveOpens.Add(1)
+	if s.closed.Load() { // Close may have met the record in the table, and not the connection
+		t.shut()
+	}
 	if l := o.listener; l != nil {
 		l.opening.Add(-1)
 		l.push(t, b)
@@ -201,6 +216,9 @@ func (o *opening) remove() {
 	o.stack.flows.remove(&o.flow)
 	if o.listener != nil {
 		o.listener.opening.Add(-1)
+	}
+	if o.silent {
+		o.stack.forget()
 	}
 }
 
@@ -259,17 +277,28 @@ type timeWait struct {
 	stack *Stack
 	mu    sync.Mutex
 	rec   tcp.TimeWait
+	iface int32 // as TCP.bound
 	dead  bool
 }
 
+// maxTimeWaits bounds the memory of connections that are over, to some 30 MB. One more ends at once: better a small risk for its flow
+// (RFC 1337) than none for new ones.
+const maxTimeWaits = 128 << 10
+
 // enterTimeWait puts a record in t's place; t.mu is held.
 func (s *Stack) enterTimeWait(now sched.Time, t *TCP) {
-	w := &timeWait{stack: s, rec: tcp.NewTimeWait(now, &t.conn)}
+	if s.timeWaits.Add(1) > maxTimeWaits {
+		s.timeWaits.Add(-1)
+		s.flows.remove(&t.flow)
+		return
+	}
+	w := &timeWait{stack: s, iface: t.bound, rec: tcp.NewTimeWait(now, &t.conn)}
 	w.flow = flow{key: t.flow.key, owner: w}
 	w.timer.Owner = w
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !s.flows.replace(&t.flow, &w.flow) {
+		s.timeWaits.Add(-1)
 		return
 	}
 	s.timers.Arm(&w.timer, w.rec.Deadline())
@@ -286,7 +315,7 @@ func (w *timeWait) input(now sched.Time, seg *tcp.Segment, _ *batch) bool {
 	defer s.segments.Put(reply)
 	switch w.rec.Input(now, seg, reply) {
 	case tcp.TimeWaitReply:
-		s.reply(&w.flow.key, int(w.flow.key.scope), reply)
+		s.reply(&w.flow.key, int(w.iface), reply)
 	case tcp.TimeWaitReopen:
 		w.remove()
 		return false
@@ -314,8 +343,7 @@ func (w *timeWait) yield(now sched.Time, f *flow) (floor issFloor, ok bool) {
 	if w.dead || !w.rec.Reusable(now) || !w.stack.flows.replace(&w.flow, f) {
 		return issFloor{}, false
 	}
-	w.dead = true
-	w.stack.timers.Cancel(&w.timer)
+	w.end()
 	return w.floor(), true
 }
 
@@ -338,9 +366,15 @@ func (f issFloor) raise(iss tcp.Seq) tcp.Seq {
 
 // remove takes the record out of the table; w.mu is held.
 func (w *timeWait) remove() {
+	w.end()
+	w.stack.flows.remove(&w.flow)
+}
+
+// end makes the record one that is not in the table; w.mu is held.
+func (w *timeWait) end() {
 	w.dead = true
 	w.stack.timers.Cancel(&w.timer)
-	w.stack.flows.remove(&w.flow)
+	w.stack.timeWaits.Add(-1)
 }
 
 func (w *timeWait) shut() {

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"slices"
@@ -14,7 +15,7 @@ import (
 )
 
 // pingBuffer limits the receive queue of a Ping, as udpBuffer does.
-const pingBuffer = 64 << 10
+const pingBuffer = 256 << 10
 
 // Ping is an ICMP socket: it sends ICMP messages (their checksum is filled in), and receives those for us that the stack does not answer
 // or use itself: echo replies above all. Its owner sets the Notifier before first use.
@@ -46,14 +47,22 @@ func (t *pingTable) each(fn func(*Ping)) {
 	}
 }
 
+// any reports whether fn is true of any socket. It is called under the table's lock.
+func (t *pingTable) any(fn func(*Ping) bool) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.ContainsFunc(t.list, fn)
+}
+
 // SetNotifier says who is told of readiness. Before first use.
 func (p *Ping) SetNotifier(n Notifier) { p.notifier = n }
 
-// OpenPing makes p an ICMP socket for IPv4 (wire.ProtoICMP) or IPv6 (wire.ProtoICMPv6); zero addresses mean any.
+// OpenPing makes p an ICMP socket for IPv4 (wire.ProtoICMP) or IPv6 (wire.ProtoICMPv6); zero addresses mean any, as iface 0 does.
 func (s *Stack) OpenPing(p *Ping, proto wire.Protocol, local, remote netip.Addr, iface int) error {
 	if s.closed.Load() {
 		return net.ErrClosed
 	}
+	local, remote = local.Unmap().WithZone(""), remote.Unmap().WithZone("")
 	if remote.IsValid() {
 		path, err := s.ip.Path(local, remote, iface, false)
 		if err != nil {
@@ -86,6 +95,7 @@ func (p *Ping) RemoteAddr() netip.Addr { return p.remote }
 
 // ReadFrom takes the next ICMP message, without an IP header. Errors as UDP.ReadFrom.
 func (p *Ping) ReadFrom(b []byte) (n int, src netip.Addr, truncated bool, err error) {
+	defer p.stack.relieve()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -104,8 +114,13 @@ func (p *Ping) WriteTo(b []byte, dst netip.Addr) error {
 	p.mu.Lock()
 	closed := p.closed
 	p.mu.Unlock()
+	iface := p.iface
 	if !dst.IsValid() {
 		dst = p.remote
+	} else if addr, zone, err := s.unzoned(dst); err != nil {
+		return err
+	} else {
+		dst, iface = addr, cmp.Or(iface, zone)
 	}
 	switch {
 	case closed:
@@ -119,7 +134,7 @@ func (p *Ping) WriteTo(b []byte, dst netip.Addr) error {
 	case len(b) > maxDatagram(dst.Is4()):
 		return syscall.EMSGSIZE
 	}
-	path, err := s.ip.Path(p.local, dst, p.iface, false)
+	path, err := s.ip.Path(p.local, dst, iface, false)
 	if err != nil {
 		return err
 	}
@@ -151,7 +166,7 @@ func (s *Stack) sendICMP(p *packet.Packet, path *ip.Path, proto wire.Protocol) e
 func (s *Stack) deliverPing(p *packet.Packet, m *ip.Meta, b *batch) bool {
 	s.pings.each(func(sock *Ping) {
 		if sock.proto == m.Protocol && fits(sock.local, m.Dst) && fits(sock.remote, m.Src) && (sock.iface == 0 || sock.iface == m.Iface) {
-			sock.take(p, m.Src, b)
+			sock.take(p, s.zoned(m.Src, m.Scope), b)
 		}
 	})
 	return drop(p)
@@ -184,6 +199,7 @@ func (p *Ping) Close() error {
 	t.mu.Lock()
 	t.list = slices.DeleteFunc(t.list, func(o *Ping) bool { return o == p })
 	t.mu.Unlock()
+	p.stack.relieve()
 	if p.notifier != nil {
 		p.notifier.Notify(ReadReady | WriteReady)
 	}
@@ -198,7 +214,8 @@ type EchoRequest struct {
 	Iface    int
 	ID, Seq  uint16
 	request
-	msg *packet.Packet // the ICMP message, as unread data behind its network header
+	scope int
+	msg   *packet.Packet // the ICMP message, as unread data behind its network header
 }
 
 // deliverEcho asks the handler; false: no handler.
@@ -217,7 +234,8 @@ func (s *Stack) deliverEcho(_ sched.Time, p *packet.Packet, m *ip.Meta) bool {
 		return drop(p)
 	}
 	(*fn)(&EchoRequest{
-		Src: m.Src, Dst: m.Dst, Iface: m.Iface, ID: wire.ICMPv4(h).ID(), Seq: wire.ICMPv4(h).Seq(), request: request{stack: s}, msg: p,
+		Src: s.zoned(m.Src, m.Scope), Dst: m.Dst, Iface: m.Iface, ID: wire.ICMPv4(h).ID(), Seq: wire.ICMPv4(h).Seq(),
+		request: request{stack: s}, scope: m.Scope, msg: p,
 	})
 	return true
 }
@@ -241,7 +259,7 @@ func (r *EchoRequest) Reply(data []byte) error {
 	}
 	defer r.drop()
 	s := r.stack
-	path, err := s.ip.Path(r.Dst, r.Src, s.scope(r.Src, r.Iface), true)
+	path, err := s.ip.Path(r.Dst, r.Src, r.scope, true)
 	if err != nil {
 		return err
 	}

@@ -118,7 +118,9 @@ func (r *TCPRequest) Accept(t *TCP) error {
 		o.mu.Unlock()
 		return syscall.ECONNABORTED
 	}
-	t.init(s, o.flow.key, true)
+	t.mu.Lock()
+	t.init(s, o.flow.key, o.iface, o.foreign)
+	t.mu.Unlock()
 	r.conn = t
 	r.dropPacket()
 	o.deadline = sched.Never
@@ -148,20 +150,34 @@ func (r *TCPRequest) Reject(err error) error {
 	if o.dead {
 		return nil
 	}
-	if errors.Is(err, syscall.ETIMEDOUT) {
-		o.silent = true
-		r.dropPacket()
-		return nil
-	}
-	if code, ok := unreachableCode(err); ok && r.syn != nil {
+	switch code, ok := unreachableCode(err); {
+	case errors.Is(err, syscall.ETIMEDOUT):
+		o.silent = s.remember()
+	case ok && r.syn != nil:
 		s.ip.Unreachable(s.now(), r.syn, code)
-	} else {
+	default:
 		o.send(func(reply *tcp.Segment) bool { o.rec.Refuse(reply); return true })
 	}
 	r.dropPacket()
-	o.remove()
+	if !o.silent {
+		o.remove()
+	}
 	return nil
 }
+
+// maxRefusals is how many refusals are remembered at once. Of one more nothing is kept: what comes of its flow next is a new request.
+const maxRefusals = 16 << 10
+
+// remember reports whether one more refusal may be remembered, which forget ends.
+func (s *Stack) remember() bool {
+	if s.refusals.Add(1) > maxRefusals {
+		s.refusals.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (s *Stack) forget() { s.refusals.Add(-1) }
 
 // Err returns ECONNABORTED once it is too late for the request.
 func (r *request) Err() error {

@@ -3,6 +3,7 @@ package stack
 import (
 	"encoding/binary"
 	"net/netip"
+	"syscall"
 
 	"github.com/weirnet/weir/checksum"
 	"github.com/weirnet/weir/internal/ip"
@@ -19,15 +20,39 @@ const (
 	udpChecksum = 6  // RFC 768
 )
 
-// scope is that of a flow's key: the interface where an address means something else on each (link-local, isolated), else 0.
-func (s *Stack) scope(a netip.Addr, iface int) int {
-	if a.IsLinkLocalUnicast() {
-		return iface
+// scope is that of the key of a flow which takes a path, as ip.Meta has it for what comes back: the interface where an address means
+// something else on each (link-local, isolated), else 0.
+func (s *Stack) scope(p *ip.Path) int { return s.ip.Table().Scope(p.Iface, p.Src, p.Dst) }
+
+// zoned is an address as the application sees it: one that means something only on an interface has that interface's name as its zone.
+func (s *Stack) zoned(a netip.Addr, iface int) netip.Addr {
+	if iface == 0 || !a.Is6() || !a.IsLinkLocalUnicast() {
+		return a
 	}
-	if d := s.ip.Table().Interface(iface); d != nil && d.Isolated {
-		return iface
+	if d := s.ip.Table().Interface(iface); d != nil {
+		return a.WithZone(d.Name)
 	}
-	return 0
+	return a
+}
+
+// zonedPort is zoned for an address with a port.
+func (s *Stack) zonedPort(a netip.AddrPort, iface int) netip.AddrPort {
+	return netip.AddrPortFrom(s.zoned(a.Addr(), iface), a.Port())
+}
+
+// unzoned splits an address into one without zone and the interface that the zone names, 0 if none. ENODEV: there is none of that name.
+func (s *Stack) unzoned(a netip.Addr) (addr netip.Addr, iface int, err error) {
+	a = a.Unmap()
+	zone := a.Zone()
+	if zone == "" {
+		return a, 0, nil
+	}
+	for _, d := range s.ip.Table().Interfaces() {
+		if d.Name == zone {
+			return a.WithZone(""), d.Index, nil
+		}
+	}
+	return a, 0, syscall.ENODEV
 }
 
 // push makes a packet of seg (taking its payload) and appends it to q; without a queue it is dropped.
@@ -74,9 +99,9 @@ func (s *Stack) partial(p *packet.Packet, path *ip.Path, proto wire.Protocol, he
 	}
 }
 
-// reply sends a segment that belongs to no connection, back along the flow k.
+// reply sends a segment that belongs to no connection, back along the flow k: by an interface, or (0) by route.
 func (s *Stack) reply(k *flowKey, iface int, seg *tcp.Segment) {
-	path, err := s.ip.Path(k.localAddr().Addr(), k.remoteAddr().Addr(), s.scope(k.remoteAddr().Addr(), iface), true)
+	path, err := s.ip.Path(k.localAddr().Addr(), k.remoteAddr().Addr(), iface, true)
 	i := s.iface(path.Iface)
 	if err != nil || i == nil {
 		seg.Payload.Release()
@@ -115,14 +140,14 @@ func (s *Stack) deliverTCP(now sched.Time, p *packet.Packet, m *ip.Meta, b *batc
 	seg.Payload.Merge(p.Data())
 	k := makeKey(protoTCP, netip.AddrPortFrom(m.Dst, h.DstPort()), netip.AddrPortFrom(m.Src, h.SrcPort()), m.Scope)
 	s.segment(now, seg, &k, p, m, b)
-	seg.Payload.Release()
+	seg.Payload.Clear()
 	s.segments.Put(seg)
 	return true
 }
 
 // consumeTCP takes the TCP header off; false if it is malformed.
 func consumeTCP(p *packet.Packet) (wire.TCP, bool) {
-	size := p.Data().Size()
+	size := p.Size() - p.HeaderSize()
 	first, ok := p.Peek(wire.TCPMinLen)
 	if !ok {
 		return nil, false
@@ -136,7 +161,7 @@ func consumeTCP(p *packet.Packet) (wire.TCP, bool) {
 		return nil, false
 	}
 	h, err := wire.ParseTCP(b, size)
-	return h, err == nil && h.SrcPort() != 0 && h.DstPort() != 0
+	return h, err == nil
 }
 
 // tcpTaker is a flow's owner that takes segments; false: it is no longer the flow's owner, and the caller looks again.
@@ -160,13 +185,14 @@ func (s *Stack) segment(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.
 			floor = w.floor()
 		}
 	}
-	if seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN && s.open(now, seg, k, p, m, floor) {
+	ports := k.localPort != 0 && k.remotePort != 0 // 0 is nobody's: refused, as kernels do
+	if ports && seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN && s.open(now, seg, k, p, m, floor) {
 		return
 	}
 	p.Release()
 	reply := s.segments.Get().(*tcp.Segment)
 	if tcp.ResetFor(seg, reply) {
-		s.reply(k, m.Iface, reply)
+		s.reply(k, m.Scope, reply)
 		s.stats.resetsOut.Add(1)
 	}
 	s.segments.Put(reply)
@@ -181,5 +207,21 @@ func (s *Stack) icmpError(now sched.Time, e *ip.Error) {
 		o.icmp(now, e, b)
 	case *UDP:
 		o.icmp(now, e, b)
+	case nil:
+		if e.MTU > 0 && s.mayHaveSent(e) {
+			s.ip.SetPathMTU(now, e.Dst, e.MTU)
+		}
 	}
+}
+
+// mayHaveSent reports whether a socket that is not in the flow table can be the origin of the packet that an ICMP error quotes.
+func (s *Stack) mayHaveSent(e *ip.Error) bool {
+	switch e.Protocol {
+	case protoUDP:
+		_, ok := s.binds.find(protoUDP, netip.AddrPortFrom(e.Src, e.SrcPort), e.Scope, false).(*UDP)
+		return ok
+	case wire.ProtoICMP, wire.ProtoICMPv6:
+		return s.pings.any(func(p *Ping) bool { return p.proto == e.Protocol && fits(p.local, e.Src) && fits(p.remote, e.Dst) })
+	}
+	return false
 }

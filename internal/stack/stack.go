@@ -57,18 +57,20 @@ type Config struct {
 
 // Stack is one host.
 type Stack struct {
-	cfg     Config
-	inline  bool // virtual clock: one goroutine runs everything, the flusher never hands over
-	timers  *sched.Timers
-	ip      *ip.Layer
-	flows   flowTable
-	binds   bindTable
-	numbers tcp.Numbers
-	portKey siphash.Key
-	nextTry atomic.Uint32 // RFC 6056 algorithm 3: the counter
-	memory  atomic.Int64
-	pending atomic.Int64 // undecided requests
-	pings   pingTable
+	cfg       Config
+	inline    bool // virtual clock: one goroutine runs everything, the flusher never hands over
+	timers    *sched.Timers
+	ip        *ip.Layer
+	flows     flowTable
+	binds     bindTable
+	numbers   tcp.Numbers
+	portKey   siphash.Key
+	nextTry   atomic.Uint32 // RFC 6056 algorithm 3: the counter
+	memory    memory
+	pending   atomic.Int64 // undecided requests
+	refusals  atomic.Int64 // remembered
+	timeWaits atomic.Int64 // records
+	pings     pingTable
 
 	onTCP  atomic.Pointer[func(*TCPRequest)]
 	onUDP  atomic.Pointer[func(*UDPRequest)]
@@ -77,7 +79,8 @@ type Stack struct {
 	mu     sync.Mutex // configuration
 	closed atomic.Bool
 	routes []ip.Route
-	ifaces atomic.Pointer[[]*Interface] // by index-1, nil where closed; immutable
+	last   int                          // the index given last
+	ifaces atomic.Pointer[[]*Interface] // that are open, by index; immutable
 
 	segments sync.Pool // *tcp.Segment
 	batches  sync.Pool // *batch
@@ -98,6 +101,7 @@ func New(c Config) *Stack {
 	setDefault(&c.MaxPending, 1024)
 	setDefault(&c.Backlog, 4096)
 	s := &Stack{cfg: c, timers: sched.NewTimers(c.Clock)}
+	s.memory.budget = c.Memory
 	_, s.inline = c.Clock.(*sched.Virtual)
 	s.flows.init(siphash.Key{K0: c.Rand(), K1: c.Rand()})
 	s.portKey = siphash.Key{K0: c.Rand(), K1: c.Rand()}
@@ -115,7 +119,7 @@ func New(c Config) *Stack {
 	s.SetEchoHandler(c.OnEcho)
 	s.ip = ip.New(ip.Config{
 		Clock: c.Clock, Rand: c.Rand, Packets: c.Packets, Forward: c.Forward,
-		Deliver: s.deliver, Echo: s.deliverEcho, Error: s.icmpError, Transmit: s.transmit,
+		Deliver: s.deliver, Echo: s.deliverEcho, Error: s.icmpError, Transmit: s.transmit, Expired: s.kickQueues,
 	})
 	return s
 }
@@ -154,23 +158,22 @@ func (s *Stack) Timers() *sched.Timers { return s.timers }
 
 func (s *Stack) now() sched.Time { return s.cfg.Clock.Now() }
 
-// Close refuses new calls, ends every socket with net.ErrClosed's kin (ECONNABORTED to the sockets, which their owners translate), sends
-// RSTs best effort, closes the devices and drains everything. Idempotent; a second call waits for nothing.
+// Close refuses new calls, ends every socket with net.ErrClosed (and requests with ECONNABORTED), sends RSTs best effort, closes the
+// devices and drains everything. Idempotent; a second call waits for nothing.
 func (s *Stack) Close() {
 	if s.closed.Swap(true) {
 		return
 	}
-	s.flows.each(func(f *flow) { f.owner.shut() })
 	s.binds.each(func(b *bind) { b.owner.shut() })
+	s.flows.each(func(f *flow) { f.owner.shut() })
 	s.pings.each(func(p *Ping) { p.shut() })
 	s.flushAll()
-	for _, i := range *s.ifaces.Load() {
-		if i != nil {
-			i.Close()
-		}
+	for _, i := range s.openInterfaces() {
+		_ = i.Close()
 	}
 	s.timers.Stop()
 	s.ip.Close()
+	s.flows.each(func(f *flow) { f.owner.shut() }) // what deliveries under way have made in between
 }
 
 // Closed reports whether Close was called.
@@ -180,17 +183,3 @@ func (s *Stack) Closed() bool { return s.closed.Load() }
 func (s *Stack) Lookup(src, dst netip.Addr, iface int, transparent bool) (ip.Path, error) {
 	return s.ip.Path(src, dst, iface, transparent)
 }
-
-// charge adds to what socket queues hold, and reports whether that is within the budget.
-func (s *Stack) charge(delta int) bool {
-	if delta == 0 {
-		return s.memory.Load() <= s.cfg.Memory
-	}
-	return s.memory.Add(int64(delta)) <= s.cfg.Memory
-}
-
-// pressed reports whether the memory budget is used up.
-func (s *Stack) pressed() bool { return s.memory.Load() > s.cfg.Memory }
-
-// Memory returns the chunk capacity, in bytes, that socket queues hold, and the budget.
-func (s *Stack) Memory() (used, budget int64) { return s.memory.Load(), s.cfg.Memory }

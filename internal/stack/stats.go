@@ -52,8 +52,12 @@ type UDPStats struct {
 func (s *Stack) Stats() Stats {
 	c := &s.stats
 	used, budget := s.Memory()
+	layer := s.ip.Stats()
+	for _, i := range s.Interfaces() {
+		layer.OutDiscards += i.stats.txDropped.Load() // the queues are ours, and so is counting what they drop
+	}
 	return Stats{
-		IP: s.ip.Stats(),
+		IP: layer,
 		TCP: TCPStats{
 			ActiveOpens: c.activeOpens.Load(), PassiveOpens: c.passiveOpens.Load(), SegmentsIn: c.segsIn.Load(), SegmentsOut: c.segsOut.Load(),
 			BadSegments: c.badSegments.Load(), ResetsOut: c.resetsOut.Load(), BacklogDrops: c.backlogDrops.Load(),

@@ -120,12 +120,13 @@ func (q *txQueue) offer(p *packet.Packet) bool {
 // room reports whether a connection may append.
 func (q *txQueue) room() bool { return q.bytes.Load() < txLimit }
 
-// wait puts w on the waiting list. The caller holds w's lock and has seen that w is on no list.
-func (q *txQueue) wait(w txWaiter) {
+// wait puts w on the waiting list; false if the queue is closed, and nobody would ever take it off. The caller holds w's lock, has seen
+// that w is on no list, and flushes when it has let go of the lock: the flusher may have gone since the caller found no room.
+func (q *txQueue) wait(w txWaiter) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
-		return
+		return false
 	}
 	*w.nextWaiter() = nil
 	if q.tail == nil {
@@ -135,6 +136,7 @@ func (q *txQueue) wait(w txWaiter) {
 	}
 	q.tail = w
 	q.active.Store(true)
+	return true
 }
 
 // takeWaiter takes the first waiter off; q.mu is held.
@@ -349,34 +351,48 @@ func (q *txQueue) shut() {
 		return
 	}
 	q.closed = true
-	var left []*packet.Packet
-	for q.ring.n > 0 {
-		left = append(left, q.ring.pop())
-	}
-	q.bytes.Store(0)
-	var waiters []txWaiter
-	for w := q.takeWaiter(); w != nil; w = q.takeWaiter() {
-		waiters = append(waiters, w)
-	}
 	wake, end := q.wake, q.helperEnd
-	if !q.busy {
-		q.releaseReady()
-	}
-	q.mu.Unlock()
-	for _, p := range left {
-		p.Release()
-	}
-	for _, w := range waiters {
-		w.resume(q.stack.now())
-	}
+	q.empty()
 	if wake != nil {
 		close(wake)
 		<-end
 	}
 }
 
+// purge drops what is queued for an interface that is down. Those who wait have their turn, and find another way or none.
+func (q *txQueue) purge() {
+	q.mu.Lock()
+	q.empty()
+}
+
+// empty releases what is queued and takes everybody off the waiting list; q.mu is held, and is released.
+func (q *txQueue) empty() {
+	var left []*packet.Packet
+	for q.ring.n > 0 {
+		left = append(left, q.ring.pop())
+	}
+	q.bytes.Store(0)
+	if !q.busy {
+		q.releaseReady()
+	}
+	var waiters []txWaiter
+	for w := q.takeWaiter(); w != nil; w = q.takeWaiter() {
+		waiters = append(waiters, w)
+	}
+	q.active.Store(q.work())
+	q.mu.Unlock()
+	q.iface.stats.txDropped.Add(uint64(len(left)))
+	for _, p := range left {
+		p.Release()
+	}
+	for _, w := range waiters {
+		w.resume(q.stack.now())
+	}
+}
+
 // releaseReady gives back what was prepared and not sent; q.mu is held, and no flusher is at work.
 func (q *txQueue) releaseReady() {
+	q.iface.stats.txDropped.Add(uint64(len(q.ready) - q.sent))
 	for _, p := range q.ready[q.sent:] {
 		p.Release()
 	}

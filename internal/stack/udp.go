@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"sync"
@@ -47,22 +48,29 @@ func (s *Stack) ConnectUDP(u *UDP, remote netip.AddrPort, b Bound) error {
 	if s.closed.Load() {
 		return net.ErrClosed
 	}
-	path, err := s.ip.Path(b.Local.Addr(), remote.Addr().Unmap(), b.Iface, b.Transparent)
+	gen := s.ip.Generation()
+	path, err := s.ip.Path(b.Local.Addr(), remote.Addr(), b.Iface, b.Transparent)
 	if err != nil {
 		return err
 	}
 	local := netip.AddrPortFrom(path.Src, b.Local.Port())
 	u.init(s, b.Transparent)
-	u.flow = flow{key: makeKey(protoUDP, local, remote, s.scope(path.Dst, path.Iface)), owner: u}
-	u.connected = true
-	u.path, u.pathGen = path, s.ip.Generation()
+	u.connect(makeKey(protoUDP, local, remote, s.scope(&path)), b.Iface)
+	u.path, u.pathGen = path, gen
 	if _, err := s.insertFlow(&u.flow, protoUDP); err != nil {
 		return err
 	}
 	return u.unlessClosed()
 }
 
-// ListenUDP makes u an unconnected socket.
+// connect makes u the socket of a flow, that keeps to an interface (0: by route, unless the flow has a scope).
+func (u *UDP) connect(key flowKey, iface int) {
+	u.flow = flow{key: key, owner: u}
+	u.bind.iface = cmp.Or(int(key.scope), iface)
+	u.connected = true
+}
+
+// ListenUDP makes u an unconnected socket. Errors: EADDRINUSE, EADDRNOTAVAIL (the address is not ours), net.ErrClosed.
 func (s *Stack) ListenUDP(u *UDP, addr netip.AddrPort, o ListenOptions) error {
 	u.init(s, o.Transparent)
 	u.bind = bind{proto: protoUDP, addr: addr, family: o.Family, iface: o.Iface, transparent: o.Transparent, owner: u}
@@ -92,9 +100,9 @@ func (u *UDP) unlessClosed() error {
 // LocalAddr names our end.
 func (u *UDP) LocalAddr() netip.AddrPort {
 	if u.connected {
-		return u.flow.key.localAddr()
+		return u.stack.zonedPort(u.flow.key.localAddr(), int(u.flow.key.scope))
 	}
-	return u.bind.addr
+	return u.stack.zonedPort(u.bind.addr, u.bind.iface)
 }
 
 // RemoteAddr names the far end of a connected socket.
@@ -102,7 +110,7 @@ func (u *UDP) RemoteAddr() netip.AddrPort {
 	if !u.connected {
 		return netip.AddrPort{}
 	}
-	return u.flow.key.remoteAddr()
+	return u.stack.zonedPort(u.flow.key.remoteAddr(), int(u.flow.key.scope))
 }
 
 // SetReadBuffer sets the limit of the receive queue in bytes of chunk capacity.
@@ -115,6 +123,7 @@ func (u *UDP) SetReadBuffer(n int) {
 // ReadFrom takes the next datagram: what does not fit into p is dropped, and truncated says so. Errors: ErrWouldBlock, one that an ICMP
 // message brought (connected sockets, once), net.ErrClosed.
 func (u *UDP) ReadFrom(p []byte) (n int, src netip.AddrPort, truncated bool, err error) {
+	defer u.stack.relieve()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
@@ -140,12 +149,13 @@ func (u *UDP) WriteTo(p []byte, dst netip.AddrPort) error {
 		err = u.send(p, path, dst.Port())
 	}
 	u.mu.Unlock()
-	if err != nil {
-		return err
+	if err == nil {
+		s.stats.udpOut.Add(1)
 	}
-	s.stats.udpOut.Add(1)
-	s.flushAll()
-	return nil
+	if err == nil || err == ErrWouldBlock { // who waits for room flushes, too: see txQueue.wait
+		s.flushAll()
+	}
+	return err
 }
 
 // Write is WriteTo to the remote address of a connected socket.
@@ -168,14 +178,19 @@ func (u *UDP) way(dst netip.AddrPort) (*ip.Path, error) {
 	if !dst.IsValid() || dst.Port() == 0 {
 		return nil, syscall.EINVAL
 	}
-	gen, addr := u.stack.ip.Generation(), dst.Addr().Unmap()
-	if u.pathGen == gen && u.path.Dst == addr {
+	gen := u.stack.ip.Generation()
+	addr, zone, err := u.stack.unzoned(dst.Addr())
+	if err != nil {
+		return nil, err
+	}
+	iface := cmp.Or(u.bind.iface, zone)
+	if u.pathGen == gen && u.path.Dst == addr && (iface == 0 || iface == u.path.Iface) {
 		return &u.path, nil
 	}
-	src, iface := netip.Addr{}, u.bind.iface
+	var src netip.Addr
 	switch {
 	case u.connected:
-		src, iface = u.flow.key.localAddr().Addr(), int(u.flow.key.scope)
+		src = u.flow.key.localAddr().Addr()
 	case !u.bind.wildcard():
 		src = u.bind.addr.Addr()
 	case u.bind.family == IPv4 && !addr.Is4(), u.bind.family == IPv6 && addr.Is4():
@@ -205,9 +220,9 @@ func (u *UDP) send(b []byte, path *ip.Path, dstPort uint16) error {
 	}
 	q := i.queue(0)
 	if !q.room() {
+		u.waiting = u.waiting || q.wait(u)
 		if !u.waiting {
-			u.waiting = true
-			q.wait(u)
+			return syscall.ENETDOWN
 		}
 		return ErrWouldBlock
 	}
@@ -286,6 +301,7 @@ func (u *UDP) Close() error {
 	} else {
 		u.stack.binds.remove(&u.bind)
 	}
+	u.stack.relieve()
 	if u.notifier != nil {
 		u.notifier.Notify(ReadReady | WriteReady)
 	}
@@ -296,7 +312,7 @@ func (u *UDP) shut() { _ = u.Close() }
 
 // deliverUDP finds whose datagram it is; false: port unreachable.
 func (s *Stack) deliverUDP(now sched.Time, p *packet.Packet, m *ip.Meta, b *batch) bool {
-	size := p.Data().Size()
+	size := p.Size() - p.HeaderSize()
 	hb, ok := p.Consume(packet.Transport, wire.UDPLen)
 	if !ok {
 		s.stats.udpBad.Add(1)
@@ -310,7 +326,7 @@ func (s *Stack) deliverUDP(now sched.Time, p *packet.Packet, m *ip.Meta, b *batc
 		return true
 	}
 	p.Data().Truncate(h.Length() - wire.UDPLen)
-	src, dst := netip.AddrPortFrom(m.Src, h.SrcPort()), netip.AddrPortFrom(m.Dst, h.DstPort())
+	src, dst := netip.AddrPortFrom(s.zoned(m.Src, m.Scope), h.SrcPort()), netip.AddrPortFrom(m.Dst, h.DstPort())
 	k := makeKey(protoUDP, dst, src, m.Scope)
 	s.stats.udpIn.Add(1)
 	owner := s.flows.find(&k)

@@ -29,6 +29,7 @@ type UDPRequest struct {
 	// Under request.mu:
 	queue    datagrams
 	first    *packet.Packet // for an ICMP error to quote
+	foreign  bool           // the local address is ours only by AnyDestination
 	rejected ip.UnreachableCode
 	refusing bool // answers with the ICMP error
 	silent   bool // answers nothing
@@ -46,7 +47,10 @@ func (s *Stack) requestUDP(now sched.Time, p *packet.Packet, k *flowKey, m *ip.M
 		s.stats.requestDrops.Add(1)
 		return drop(p)
 	}
-	r := &UDPRequest{Src: k.remoteAddr(), Dst: k.localAddr(), Iface: m.Iface, request: request{stack: s}}
+	r := &UDPRequest{
+		Src: s.zonedPort(k.remoteAddr(), m.Scope), Dst: s.zonedPort(k.localAddr(), m.Scope), Iface: m.Iface,
+		request: request{stack: s}, foreign: m.Foreign,
+	}
 	r.flow = flow{key: *k, owner: r}
 	r.timer.Owner = r
 	r.queue.stack = s
@@ -55,13 +59,14 @@ func (s *Stack) requestUDP(now sched.Time, p *packet.Packet, k *flowKey, m *ip.M
 	p.Release()
 	if !s.flows.insert(&r.flow) { // another goroutine was faster with a datagram of the flow: this one is lost
 		r.settle()
-		r.mu.Lock()
-		r.free()
-		r.mu.Unlock()
+		r.drop()
 		return true
 	}
 	s.timers.Arm(&r.timer, now.Add(decideWithin))
 	(*fn)(r)
+	if s.closed.Load() { // Close may have missed it
+		r.shut()
+	}
 	return true
 }
 
@@ -87,20 +92,28 @@ func (r *UDPRequest) Accept(u *UDP) error {
 		return err
 	}
 	s := r.stack
-	u.init(s, true)
-	u.connected = true
-	u.flow = flow{key: r.flow.key, owner: u}
+	u.init(s, r.foreign)
+	u.connect(r.flow.key, 0)
+	if err := r.handOver(u); err != nil {
+		return err
+	}
+	return u.unlessClosed() // Close may have met the request in the table, and not the socket
+}
+
+// handOver puts u in the request's place.
+func (r *UDPRequest) handOver(u *UDP) error {
+	s := r.stack
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	s.timers.Cancel(&r.timer)
 	if r.gone || !s.flows.replace(&r.flow, &u.flow) {
-		r.free()
 		return syscall.ECONNABORTED
 	}
+	r.gone = true
 	r.queue.moveTo(&u.queue)
-	r.free()
+	r.drop()
 	return nil
 }
 
@@ -116,41 +129,61 @@ func (r *UDPRequest) Reject(err error) error {
 	if code, ok := unreachableCode(err); ok {
 		r.rejected = code
 	}
-	r.silent = errors.Is(err, syscall.ETIMEDOUT)
-	r.refusing = !r.silent
-	if r.refusing && r.first != nil {
+	silent := errors.Is(err, syscall.ETIMEDOUT)
+	if !silent && r.first != nil {
 		s.ip.Unreachable(s.now(), r.first, r.rejected)
 	}
-	r.queue.drop()
-	s.timers.Arm(&r.timer, s.now().Add(rejectMemory))
+	r.drop()
+	switch {
+	case r.gone:
+	case s.remember():
+		r.silent, r.refusing = silent, !silent
+		s.timers.Arm(&r.timer, s.now().Add(rejectMemory))
+	default:
+		s.timers.Cancel(&r.timer)
+		r.leave()
+	}
 	r.mu.Unlock()
+	s.relieve()
 	s.flushAll()
 	return nil
 }
 
 // Expire is the timer's call: the rejection is forgotten, or the handler took too long.
-func (r *UDPRequest) Expire(sched.Time) {
-	r.leave()
-	r.cancel(nil)
-}
+func (r *UDPRequest) Expire(sched.Time) { r.end() }
 
 func (r *UDPRequest) shut() {
 	r.stack.timers.Cancel(&r.timer)
-	r.leave()
-	r.cancel(nil)
+	r.end()
 }
 
-// leave takes the request out of the table.
-func (r *UDPRequest) leave() {
+// end is the end of a request, or of the memory of its rejection. That of one accepted, of which a late timer does not know, was before.
+func (r *UDPRequest) end() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.stack.flows.remove(&r.flow)
-	r.free()
+	gone := r.gone
+	r.leave()
+	r.mu.Unlock()
+	if !gone {
+		r.cancel(nil)
+		r.stack.relieve()
+	}
 }
 
-// free gives back what waits; r.mu is held.
-func (r *UDPRequest) free() {
+// leave takes the request out of the table and gives back what waits; r.mu is held.
+func (r *UDPRequest) leave() {
+	if r.gone {
+		return
+	}
 	r.gone = true
+	r.stack.flows.remove(&r.flow)
+	r.drop()
+	if r.silent || r.refusing {
+		r.stack.forget()
+	}
+}
+
+// drop gives back what waits; r.mu is held.
+func (r *UDPRequest) drop() {
 	r.queue.drop()
 	if r.first != nil {
 		r.first.Release()

@@ -339,7 +339,7 @@ func TestTCPRequests(t *testing.T) {
 		if err := r.Reject(c.reject); err != nil {
 			t.Error(err)
 		}
-		w.clock.Advance(3 * time.Minute)
+		w.clock.Advance(time.Second)
 		if err := conn.Connected(); !errors.Is(err, c.want) {
 			t.Errorf("after Reject(%v): %v, want %v", c.reject, err, c.want)
 		}

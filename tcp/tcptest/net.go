@@ -48,10 +48,14 @@ type Net struct {
 	watch   [2]watch // of what A, B send
 	app     [2]app
 	pool    *buffer.Pool
+	still   int   // steps at this instant
 	failed  error // the first broken invariant
 
 	Packets, Lost int // sent, and of these lost
 }
+
+// maxStill is how many steps there may be at one instant: more is a loop.
+const maxStill = 20000
 
 // app is the state of a Traffic.
 type app struct {
@@ -158,10 +162,12 @@ func (n *Net) Step() (bool, error) {
 	if at == sched.Never || n.failed != nil {
 		return false, n.failed
 	}
-	if at < n.now {
-		at = n.now // a Deadline that has passed
+	if at > n.now {
+		n.now, n.still = at, 0
 	}
-	n.now = at
+	if n.still++; n.still > maxStill {
+		n.fail(fmt.Errorf("%d steps, and time stands still", n.still))
+	}
 	for len(n.flight) > 0 && n.flight[0].at <= n.now {
 		n.arrive(heap.Pop(&n.flight).(*packet))
 	}

@@ -1,0 +1,226 @@
+package stack
+
+import (
+	"io"
+	"net"
+	"syscall"
+
+	"github.com/weirnet/weir/buffer"
+	"github.com/weirnet/weir/tcp"
+)
+
+const (
+	writeSlice = 256 << 10 // bytes copied between two publications, so that the network starts before a large Write ends
+	copyLocked = 4 << 10   // reads and writes up to this size are copied under the lock: cheaper than taking it twice
+)
+
+// fail returns the error that ended the connection, once; then the given one. t.mu is held.
+func (t *TCP) fail(after error) error {
+	if err := t.conn.Err(); err != nil && !t.errTaken {
+		t.errTaken = true
+		return err
+	}
+	return after
+}
+
+// Read copies what can be read. With nothing there: io.EOF after the peer's FIN, the error that ended the connection (once), or
+// ErrWouldBlock.
+func (t *TCP) Read(p []byte) (int, error) {
+	t.mu.Lock()
+	if t.conn.ReadSize() == 0 || t.over() {
+		defer t.mu.Unlock()
+		return 0, t.whyEmpty()
+	}
+	if len(p) == 0 {
+		t.mu.Unlock()
+		return 0, nil
+	}
+	rope := t.stack.ropes.Get().(*buffer.Buffer)
+	n := t.conn.Read(rope, len(p))
+	if n > copyLocked {
+		t.mu.Unlock()
+		copyOut(p, rope)
+		t.mu.Lock()
+	} else {
+		copyOut(p, rope)
+	}
+	t.stack.ropes.Put(rope)
+	t.readDone(n)
+	return n, nil
+}
+
+// copyOut empties rope into p, which is large enough.
+func copyOut(p []byte, rope *buffer.Buffer) {
+	_, _ = rope.ReadAt(p[:rope.Size()], 0)
+	rope.Clear()
+}
+
+// over reports whether the application, or the stack, has closed t; t.mu is held. (The stack's Close does not come by a socket that has
+// left the flow table.)
+func (t *TCP) over() bool { return t.closed || t.stack != nil && t.stack.closed.Load() }
+
+// whyEmpty says why there is nothing to read; t.mu is held.
+func (t *TCP) whyEmpty() error {
+	switch {
+	case t.over():
+		return net.ErrClosed
+	case t.conn.Err() != nil:
+		return t.fail(io.EOF)
+	case t.conn.EOF():
+		return io.EOF
+	case t.conn.State() == tcp.Closed:
+		return net.ErrClosed
+	}
+	return ErrWouldBlock
+}
+
+// readDone gives the window back and unlocks t.mu.
+func (t *TCP) readDone(n int) {
+	now := t.stack.now()
+	send := t.conn.ReadDone(now, n)
+	if send {
+		t.output(now)
+	}
+	r := t.settle(now, 0)
+	t.mu.Unlock()
+	t.notify(r)
+	t.stack.relieve()
+	if send {
+		t.stack.flushAll()
+	}
+}
+
+// ReadRope detaches up to n readable bytes to the end of dst without copying; ReadDone, when they are used up, gives the window back.
+func (t *TCP) ReadRope(dst *buffer.Buffer, n int) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn.ReadSize() == 0 || t.over() {
+		return 0, t.whyEmpty()
+	}
+	return t.conn.Read(dst, n), nil
+}
+
+// ReadDone gives back the window for n bytes that ReadRope detached.
+func (t *TCP) ReadDone(n int) {
+	t.mu.Lock()
+	t.readDone(n)
+}
+
+// sendSpace is how many bytes may be queued now, or why none may; t.mu is held.
+func (t *TCP) sendSpace() (int, error) {
+	if t.over() {
+		return 0, net.ErrClosed
+	}
+	if t.conn.Err() != nil || t.conn.State() == tcp.Closed {
+		return 0, t.fail(syscall.EPIPE)
+	}
+	if !t.conn.CanWrite() {
+		return 0, syscall.EPIPE
+	}
+	space := t.conn.SendSpace()
+	if space <= 0 {
+		return 0, ErrWouldBlock
+	}
+	m := &t.stack.memory
+	free := m.allowance(t.charged)
+	if free == 0 {
+		m.starve(t)
+		if free = m.allowance(t.charged); free == 0 {
+			return 0, ErrWouldBlock
+		}
+	}
+	return min(space, free), nil
+}
+
+// Write queues as much of p as there is space for. n < len(p) comes with an error: ErrWouldBlock, or why nothing more can be sent.
+func (t *TCP) Write(p []byte) (n int, err error) {
+	if len(p) == 0 {
+		return 0, t.writeError()
+	}
+	for n < len(p) {
+		k, err := t.writeSome(p[n:])
+		n += k
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// writeError says why nothing can be sent, other than for want of space.
+func (t *TCP) writeError() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, err := t.sendSpace(); err != ErrWouldBlock {
+		return err
+	}
+	return nil
+}
+
+// writeSome queues one slice of p: it reserves under the lock, copies without it, publishes under it.
+func (t *TCP) writeSome(p []byte) (int, error) {
+	s := t.stack
+	t.mu.Lock()
+	space, err := t.sendSpace()
+	if err != nil {
+		t.mu.Unlock()
+		return 0, err
+	}
+	n := min(len(p), space, writeSlice)
+	if t.stage == nil {
+		t.stage = s.ropes.Get().(*buffer.Buffer)
+	}
+	if n > copyLocked {
+		t.writing = n
+		t.account()
+		t.mu.Unlock()
+		t.stage.Append(p[:n])
+		t.mu.Lock()
+		t.writing = 0
+	} else {
+		t.stage.Append(p[:n])
+	}
+	err = t.publish(t.stage)
+	t.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	s.flushAll()
+	return n, nil
+}
+
+// publish queues a rope's bytes and sends what may be sent; t.mu is held. On an error the rope is emptied.
+func (t *TCP) publish(rope *buffer.Buffer) error {
+	now := t.stack.now()
+	err := net.ErrClosed
+	if !t.over() {
+		err = t.conn.Write(now, rope)
+	}
+	if err != nil {
+		rope.Release()
+		t.settle(now, 0)
+		if t.conn.Err() != nil && !t.over() {
+			return t.fail(syscall.EPIPE)
+		}
+		return err
+	}
+	t.output(now)
+	t.settle(now, 0)
+	return nil
+}
+
+// WriteRope queues a rope's bytes, which are the socket's then, without copying; all of them, or none with ErrWouldBlock (when the
+// send queue is full) or why nothing more can be sent.
+func (t *TCP) WriteRope(rope *buffer.Buffer) error {
+	t.mu.Lock()
+	_, err := t.sendSpace()
+	if err == nil {
+		err = t.publish(rope)
+		rope.Release() // what room Publish left behind
+	}
+	t.mu.Unlock()
+	if err == nil {
+		t.stack.flushAll()
+	}
+	return err
+}
