@@ -132,6 +132,9 @@ func output(t testing.TB, c *Cmd) string {
 // line reads a line, a byte at a time: nothing behind it is taken.
 func line(t testing.TB, r io.Reader) string {
 	t.Helper()
+	if f, ok := r.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = f.SetReadDeadline(time.Now().Add(patience))
+	}
 	var b []byte
 	for one := make([]byte, 1); ; b = append(b, one[0]) {
 		if _, err := r.Read(one); err != nil {

@@ -56,7 +56,8 @@ func runInit() int {
 	if err != nil {
 		return ExitFailed
 	}
-	if m, _, err := c.receive(); err != nil || m.Kind != msgExecute {
+	early, ok := s.awaitExecute()
+	if !ok {
 		return ExitFailed
 	}
 	pid, err := s.execute()
@@ -67,8 +68,29 @@ func runInit() int {
 	if err := c.send(message{Kind: msgStarted}, nil); err != nil {
 		return s.killAll()
 	}
-	go s.listen(pid)
+	go func() {
+		for _, m := range early {
+			s.signal(pid, m)
+		}
+		s.listen(pid)
+	}()
 	return s.reap(pid)
+}
+
+// awaitExecute waits for the word to execute the program, and returns the signals that are meant for it and come before. False if the
+// parent is gone.
+func (s *supervisor) awaitExecute() (early []message, ok bool) {
+	for {
+		m, _, err := s.conn.receive()
+		switch {
+		case err != nil:
+			return nil, false
+		case m.Kind == msgExecute:
+			return early, true
+		case m.Kind == msgSignal:
+			early = append(early, m)
+		}
+	}
 }
 
 // greet says hello and takes the order.

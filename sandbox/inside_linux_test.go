@@ -185,9 +185,6 @@ func TestMaskedProc(t *testing.T) {
 	need(t)
 	nstest.RunUser(t, func(t *testing.T) {
 		// What is mounted here cannot be unmounted in a user namespace below, which is what makes the /proc here one that hides something.
-		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-			t.Fatal(err)
-		}
 		if err := unix.Mount("none", "/proc/acpi", "tmpfs", 0, ""); err != nil {
 			if err = unix.Mount("none", "/proc/scsi", "tmpfs", 0, ""); err != nil {
 				t.Skip(err)
@@ -211,9 +208,6 @@ func TestMaskedProc(t *testing.T) {
 func TestResolvLink(t *testing.T) {
 	need(t)
 	nstest.RunUser(t, func(t *testing.T) {
-		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-			t.Fatal(err)
-		}
 		// An /etc of the test's own, with what is there.
 		etc := t.TempDir()
 		if out, err := exec.Command("cp", "-r", "/etc/passwd", "/etc/group", etc).CombinedOutput(); err != nil {
@@ -263,7 +257,7 @@ func TestMissing(t *testing.T) {
 	})
 	t.Run("no /dev/net/tun", func(t *testing.T) {
 		nstest.RunUser(t, func(t *testing.T) {
-			if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("none", "/dev/net", "tmpfs", 0, "")); err != nil {
+			if err := unix.Mount("none", "/dev/net", "tmpfs", 0, ""); err != nil {
 				t.Fatal(err)
 			}
 			check125(t, helper(t, "run", "true"), "no /dev/net/tun: open /dev/net/tun for weir0: no such file or directory; to mend it: sudo modprobe tun")

@@ -27,7 +27,7 @@ func everyMode(t *testing.T, fn func(t *testing.T, env string)) {
 func TestDies(t *testing.T) {
 	everyMode(t, func(t *testing.T, env string) {
 		for _, victim := range []string{"parent", "init"} {
-			c := helper(t, "run", "sh", "-c", "setsid sleep 1001 & echo started; sleep 1002")
+			c := helper(t, "run", "sh", "-c", "setsid sleep 1001 & echo started; exec sleep 1002")
 			c.Env = append(c.Env, env)
 			out, err := c.StdoutPipe()
 			if err := errors.Join(err, c.Start()); err != nil {
@@ -133,9 +133,12 @@ func terminal(t *testing.T, c *exec.Cmd) *os.File {
 		nstest.Missing(t, "pty", err.Error())
 	}
 	t.Cleanup(func() { master.Close() })
-	fd := int(master.Fd())
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err := errors.Join(err, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)); err != nil {
+	var n int
+	control(master, func(fd int) {
+		n, err = unix.IoctlGetInt(fd, unix.TIOCGPTN)
+		err = errors.Join(err, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)

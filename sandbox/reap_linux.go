@@ -16,15 +16,19 @@ func (s *supervisor) listen(pid int) {
 		if err != nil {
 			os.Exit(s.killAll())
 		}
-		if m.Kind != msgSignal {
-			continue
+		if m.Kind == msgSignal {
+			s.signal(pid, m)
 		}
-		if m.Forwarded && s.group.got(m.Signal) {
-			continue
-		}
-		// The process cannot be another: if it has ended and been reaped, so have we, or are about to.
-		_ = unix.Kill(pid, m.Signal)
 	}
+}
+
+// signal gives the program a signal, unless it has it already.
+func (s *supervisor) signal(pid int, m message) {
+	if m.Forwarded && s.group.got(m.Signal) {
+		return
+	}
+	// The process cannot be another: if it has ended and been reaped, so have we, or are about to.
+	_ = unix.Kill(pid, m.Signal)
 }
 
 // reap waits for all children, the program's orphans too, until the program itself has ended. Then it tells the parent, and sees to it

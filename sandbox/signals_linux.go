@@ -22,8 +22,8 @@ func forwarded() []os.Signal {
 	return all
 }
 
-// forwardSignals passes signals on until stop is called.
-func (r *running) forwardSignals() (stop func()) {
+// forwardSignals passes signals on until the end.
+func (r *running) forwardSignals() {
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, forwarded()...)
 	var forwarder sync.WaitGroup
@@ -32,11 +32,11 @@ func (r *running) forwardSignals() (stop func()) {
 			_ = r.conn.send(message{Kind: msgSignal, Signal: s.(syscall.Signal), Forwarded: true}, nil) // fails if there is nobody left
 		}
 	})
-	return func() {
+	r.stop = append(r.stop, func() {
 		signal.Stop(signals)
 		close(signals)
 		forwarder.Wait()
-	}
+	})
 }
 
 // group tells signals that came to the whole process group from those that came to one process. The init is a member of the group only
@@ -100,13 +100,10 @@ func (g *group) got(s os.Signal) bool {
 	}
 }
 
-// takeTerminal has the terminal's foreground process group be ours again when the program has ended, if it is now. A shell that runs as
+// keepTerminal has the terminal's foreground process group be ours again when the program has ended, if it is now. A shell that runs as
 // the program makes a group of its own the foreground's; it cannot restore ours, which does not exist in its PID namespace.
-func (c *Cmd) takeTerminal() {
-	if !c.ForwardSignals {
-		return
-	}
-	f := c.run.stdio.files[0]
+func (r *running) keepTerminal() {
+	f := r.stdio.files[0]
 	var own, now int
 	control(f, func(fd int) {
 		own = unix.Getpgrp()
@@ -115,7 +112,7 @@ func (c *Cmd) takeTerminal() {
 	if own != now {
 		return
 	}
-	c.run.stop = append(c.run.stop, func() {
+	r.stop = append(r.stop, func() {
 		control(f, func(fd int) {
 			if now, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); err != nil || now == own {
 				return

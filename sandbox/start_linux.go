@@ -73,17 +73,17 @@ func (c *Cmd) start() error {
 		io.close()
 		return explain(err)
 	}
+	c.run.stdio = io
+	if c.ForwardSignals { // from now on: the program may signal that it is ready before we know that it was started
+		c.run.keepTerminal()
+		c.run.forwardSignals()
+	}
 	if err := c.execute(tun); err != nil {
 		c.run.end()
 		io.close()
 		return err
 	}
 	io.start()
-	c.run.stdio = io
-	c.takeTerminal()
-	if c.ForwardSignals {
-		c.run.stop = append(c.run.stop, c.run.forwardSignals())
-	}
 	go c.run.listen()
 	return nil
 }
@@ -103,12 +103,7 @@ func (c *Cmd) order() (*order, error) {
 	if len(o.Args) == 0 {
 		o.Args = []string{c.Path}
 	}
-	if o.Env == nil {
-		o.Env = os.Environ()
-		if o.Dir != "" {
-			o.Env = append(o.Env, "PWD="+o.Dir)
-		}
-	}
+	o.Env = (&exec.Cmd{Env: c.Env, Dir: c.Dir}).Environ()
 	if o.Dir != "" { // else a wrong one would look like a wrong program
 		if i, err := os.Stat(o.Dir); err != nil {
 			return nil, fmt.Errorf("sandbox: working directory: %w", err)

@@ -141,6 +141,34 @@ func TestResetSeen(t *testing.T) {
 	})
 }
 
+// RFC 6093 §6: urgent data is received in line, wherever its pointer points.
+func TestUrgent(t *testing.T) {
+	runScripts(t, active, []script{
+		{"in line", `
+			< PU. 1:101(100) ack 1 urg 50
+			> . 1:1(0) ack 101
+			< U. 101:101(0) ack 1 urg 60000
+			read 200 100
+			state ESTABLISHED`},
+	})
+}
+
+// RFC 9293 §3.8.6 (SHLD-15): a peer may take back window that it has offered.
+func TestPeerShrinksWindow(t *testing.T) {
+	runScripts(t, active, []script{
+		{"nothing new beyond it, what is in flight is sent again", `
+			write 8000
+			> . 1:8001(8000) ack 1
+			+.1 < . 1:1(0) ack 4001 win 2000
+			write 5000
+			+.25 quiet
+			collect
+			+.2 drain 1 2
+			< . 1:1(0) ack 8001 win 65535
+			> . 8001:10001(2000) ack 1`},
+	})
+}
+
 // RFC 9293 §3.10.7.4 step 1: what overlaps the window is cut to it.
 func TestTrimming(t *testing.T) {
 	runScripts(t, active, []script{

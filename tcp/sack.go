@@ -312,16 +312,23 @@ func (b *scoreboard) loseAll(now sched.Time) {
 	b.resend, b.lossEnd, b.sackedEnd = b.una, b.una, b.una
 }
 
-// next is the first range that is lost and was not sent again (NextSeg rule 1 of RFC 6675 §4); false if there is none.
+// next is the first range that is lost and was not sent again (NextSeg rule 1 of RFC 6675 §4); false if there is none. It makes one span
+// of the range, so that it can be sent in full segments, however it was sent before.
 func (b *scoreboard) next() (begin, end Seq, ok bool) {
 	if !b.toResend() {
 		return 0, 0, false
 	}
 	for i := b.find(b.resend); i < len(b.list); i++ {
-		if b.list[i].flags&(spanLost|spanRtx) == spanLost {
-			b.resend = b.begin(i)
-			return b.resend, b.list[i].end, true
+		if b.list[i].flags&(spanLost|spanRtx) != spanLost {
+			continue
 		}
+		j := i + 1
+		for ; j < len(b.list) && b.list[j].flags&(spanLost|spanRtx) == spanLost; j++ {
+			b.list[j].flags |= b.list[j-1].flags
+		}
+		b.list = slices.Delete(b.list, i, j-1)
+		b.resend = b.begin(i)
+		return b.resend, b.list[i].end, true
 	}
 	return 0, 0, false
 }

@@ -100,6 +100,29 @@ func TestRetransmissionTimer(t *testing.T) {
 	})
 }
 
+// RFC 5681 §4.1: after a pause longer than the RTO, no more than the initial window at once.
+func TestIdleRestart(t *testing.T) {
+	const used = `
+		write 10000
+		> . 1:10001(10000) ack 1
+		+.1 < . 1:1(0) ack 10001
+		write 20000
+		> . 10001:30001(20000) ack 1
+		+.1 < . 1:1(0) ack 30001
+		info cwnd=40000
+	`
+	runScripts(t, active+used, []script{
+		{"longer than the RTO", `
+			+1 write 15000
+			> . 30001:40001(10000) ack 1
+			+.1 < . 1:1(0) ack 40001
+			> . 40001:45001(5000) ack 1`},
+		{"shorter", `
+			+.15 write 15000
+			> . 30001:45001(15000) ack 1`},
+	})
+}
+
 // RFC 9293 §3.8.6.1 and §3.8.6.2.1.
 func TestPersist(t *testing.T) {
 	const closed = `

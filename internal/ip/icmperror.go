@@ -94,6 +94,7 @@ func (l *Layer) sendError(now sched.Time, p *packet.Packet, e icmpError) {
 		l.count(ifc.Index).icmpLimited.Add(1)
 		return
 	}
+	p.FinishChecksum() // what is quoted is to be what a wire would have carried (in vain, and no matter, for a super-segment: it is cut off)
 	q := l.cfg.Packets.Get()
 	p.PayloadSince(packet.Network, q.Data())
 	h := Header{Protocol: wire.ProtoICMP, TOS: tosInternetwork}

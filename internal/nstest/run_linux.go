@@ -33,7 +33,8 @@ func Run(t *testing.T, fn func(t *testing.T)) {
 	run(t, os.Geteuid() != 0, fn)
 }
 
-// RunUser is Run with a user namespace in any case: fn is root there and nobody outside.
+// RunUser is Run with a user namespace in any case, and a mount namespace: fn is root there and nobody outside, and what it mounts the
+// host does not see.
 func RunUser(t *testing.T, fn func(t *testing.T)) {
 	t.Helper()
 	run(t, true, fn)
@@ -55,7 +56,7 @@ func run(t *testing.T, user bool, fn func(t *testing.T)) {
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if user {
-		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 	}

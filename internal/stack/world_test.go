@@ -62,21 +62,7 @@ func (w *world) close() {
 		s.Close()
 	}
 	for _, s := range []*Stack{w.a, w.b} {
-		if n := s.Packets().Outstanding(); n != 0 {
-			w.t.Errorf("%d packets leaked", n)
-		}
-		if n, size := s.Packets().Buffers().Outstanding(); n != 0 {
-			w.t.Errorf("%d chunks of %d bytes leaked", n, size)
-		}
-		if used, _ := s.Memory(); used != 0 {
-			w.t.Errorf("%d bytes are charged to the memory budget after Close", used)
-		}
-		if n := s.flows.len(); n != 0 {
-			w.t.Errorf("%d flows are in the table after Close", n)
-		}
-		if n := s.pending.Load(); n != 0 {
-			w.t.Errorf("%d requests are pending after Close", n)
-		}
+		checkClosed(w.t, s)
 	}
 }
 

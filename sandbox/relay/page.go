@@ -16,7 +16,17 @@ import (
 type View struct {
 	Interfaces  []InterfaceView `json:"interfaces"`
 	Connections []ConnView      `json:"connections"`
-	Counters    weir.Stats      `json:"counters"`
+	Counters    Counters        `json:"counters"`
+}
+
+// Counters are the stack's. Those of the protocols have the names that RFC 4293, 4022 and 4113 give them.
+type Counters struct {
+	IP           weir.IPStats  `json:"ip"`
+	TCP          weir.TCPStats `json:"tcp"`
+	UDP          weir.UDPStats `json:"udp"`
+	Flows        int           `json:"flows"`
+	MemoryUsed   int64         `json:"memory_used_bytes"`
+	MemoryBudget int64         `json:"memory_budget_bytes"`
 }
 
 // InterfaceView is an interface of the stack.
@@ -46,9 +56,13 @@ type ConnView struct {
 
 // View takes a picture of the stack.
 func (r *Relay) View() View {
-	v := View{Interfaces: []InterfaceView{}, Connections: []ConnView{}, Counters: r.stack.Stats()}
-	for _, i := range r.stack.Interfaces() {
-		v.Interfaces = append(v.Interfaces, viewInterface(i.Info()))
+	st := r.stack.Stats()
+	v := View{
+		Interfaces: []InterfaceView{}, Connections: []ConnView{},
+		Counters: Counters{st.IP, st.TCP, st.UDP, st.Flows, st.MemoryUsed, st.MemoryBudget},
+	}
+	for _, i := range st.Interfaces {
+		v.Interfaces = append(v.Interfaces, viewInterface(i))
 	}
 	for c := range r.stack.Conns() {
 		v.Connections = append(v.Connections, viewConn(c))

@@ -411,7 +411,7 @@ func TestPage(t *testing.T) {
 	}
 	own := false
 	for _, c := range v.Connections {
-		own = own || c.Local == "198.18.0.1:80" && c.State == "ESTABLISHED" && c.Received > 0
+		own = own || strings.HasSuffix(c.Local, ":80") && c.State == "ESTABLISHED" && c.Received > 0
 	}
 	if !own || len(v.Interfaces) < 2 || v.Counters.TCP.PassiveOpens == 0 {
 		t.Errorf("the JSON does not tell what is there:\n%s", body)
@@ -456,12 +456,12 @@ func TestPublish(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, err := net.Dial("tcp", refused.String())
-	if err != nil {
-		t.Fatal(err)
+	if err == nil {
+		defer d.Close()
+		_, err = d.Read(make([]byte, 1))
 	}
-	defer d.Close()
-	if _, err := d.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("a port that the program refuses reads %v, want ECONNRESET", err)
+	if !errors.Is(err, syscall.ECONNRESET) { // which may be as fast as the dial
+		t.Errorf("a port that the program refuses gives %v, want ECONNRESET", err)
 	}
 }
 
