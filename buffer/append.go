@@ -5,6 +5,14 @@ import "fmt"
 // growth returns the capacity to ask for when n more bytes (at least 1) are to be put behind b and the last piece has no room: what
 // they need, but more with each chunk that b has filled, so that many small Appends end up in few chunks.
 func (b *Buffer) growth(n int) int {
+	if l := b.last(); l != nil && l.hi&backOwned != 0 {
+		return growth(l.chunk.Cap(), n)
+	}
+	return growth(0, n)
+}
+
+// growth is that behind a full chunk of the given capacity; 0: behind none that could be extended.
+func growth(full, n int) int {
 	if n > class16K {
 		// Two chunks of 16 KiB hold less unused memory than one of 64 KiB, up to there.
 		if n <= 2*class16K {
@@ -12,13 +20,28 @@ func (b *Buffer) growth(n int) int {
 		}
 		return class64K
 	}
-	if l := b.last(); l != nil && l.hi&backOwned != 0 {
-		if class := classOf(l.chunk.Cap() + 1); class != notPooled {
+	if full > 0 {
+		if class := classOf(full + 1); class != notPooled {
 			return max(n, min(classSize[class], class16K))
 		}
 		return class16K
 	}
 	return n
+}
+
+// AppendCost returns by how much Append of n bytes would raise Footprint.
+func (b *Buffer) AppendCost(n int) (cost int) {
+	full := 0
+	if l := b.last(); l != nil && l.hi&backOwned != 0 {
+		full = l.chunk.Cap()
+		n -= len(l.backRoom())
+	}
+	for n > 0 {
+		full = classSize[classOf(growth(full, n))]
+		cost += full
+		n -= full
+	}
+	return cost
 }
 
 // Append copies p to the end, first into the room of the last piece if b may extend that.

@@ -10,6 +10,7 @@ func TestBulk(t *testing.T) {
 	inBothModes(t, func(t *testing.T, plain bool) {
 		w := newWorld(t, options{plain: plain, noPool: true})
 		n := size(256 << 20)
+		defer w.checkPacketSizes(1500, plain)
 		for _, f := range w.families {
 			for _, d := range dials {
 				p := d.open(w, f)
@@ -23,6 +24,20 @@ func TestBulk(t *testing.T) {
 	})
 }
 
+// checkPacketSizes checks that super-segments crossed, or, on a plain device, that none did.
+func (w *world) checkPacketSizes(mtu uint64, plain bool) {
+	w.t.Helper()
+	st := w.tun.Stats()
+	if st.TxPackets == 0 || st.RxPackets == 0 {
+		w.t.Errorf("nothing crossed: %+v", st)
+		return
+	}
+	// Acknowledgements, which are small, cross both ways too.
+	if large := max(st.TxBytes/st.TxPackets, st.RxBytes/st.RxPackets) > mtu; large == plain {
+		w.t.Errorf("%d bytes a packet out, %d in, plain is %v", st.TxBytes/st.TxPackets, st.RxBytes/st.RxPackets, plain)
+	}
+}
+
 // Both ways at once, at every size of packet.
 func TestMTU(t *testing.T) {
 	for _, mtu := range []int{576, 1280, 1500, 9000, 65535} {
@@ -31,7 +46,15 @@ func TestMTU(t *testing.T) {
 				w := newWorld(t, options{mtu: mtu, plain: plain})
 				for _, f := range w.families {
 					for _, d := range dials {
-						w.together(exchange(d.open(w, f), size(4<<20))...)
+						p := d.open(w, f)
+						headers := 20 + 20 + 12 // IPv4, TCP, timestamps
+						if f.weir.Is6() {
+							headers += 20
+						}
+						if mss := p.weir.Info().SendMSS; mss != mtu-headers {
+							t.Errorf("%s, %s: MSS %d, want %d", f.name, d.name, mss, mtu-headers)
+						}
+						w.together(exchange(p, size(4<<20))...)
 					}
 				}
 			})

@@ -48,6 +48,7 @@ func TestPing(t *testing.T) {
 		}
 		// No ping is so large that the reply could not be: IPv4 ends at 65507 bytes, IPv6 at 65527.
 		ping(t, v4, "-c", "1", "-W", "10", "-s", "65507")
+		ping(t, v4, "-c", "1", "-W", "10", "-R") // an IP option: record route
 	})
 }
 

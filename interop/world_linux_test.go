@@ -241,10 +241,9 @@ func addrPort(a net.Addr) netip.AddrPort { return netip.MustParseAddrPort(a.Stri
 // sysctl sets a parameter of the kernel in this namespace, "net/ipv4/ip_forward".
 func sysctl(t testing.TB, name, value string) {
 	t.Helper()
-	if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0); err != nil {
-		if os.IsNotExist(err) {
-			t.Skipf("this kernel has no %s", strings.ReplaceAll(name, "/", "."))
-		}
-		t.Fatal(err)
+	if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0); os.IsNotExist(err) {
+		t.Skipf("this kernel has no %s", strings.ReplaceAll(name, "/", "."))
+	} else if err != nil { // in containers /proc/sys may be read-only
+		nstest.Missing(t, "tun", err.Error())
 	}
 }

@@ -37,11 +37,14 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/weirnet/weir/sandbox/relay"
 )
 
 // Addresses inside every sandbox.
@@ -72,6 +75,14 @@ type Cmd struct {
 
 	// MTU of the interface inside, in bytes; 0: 1500. Super-segments cross whatever it is.
 	MTU int
+	// Publish are ports of the program's that this host serves.
+	Publish []relay.Port
+	// AllowHostLoopback makes the gateway's addresses lead to this host's 127.0.0.1 and ::1. Else nothing inside leads there.
+	AllowHostLoopback bool
+	// Resolvers are asked for the names that programs look up; nil: the name servers of this host.
+	Resolvers []netip.AddrPort
+	// Capture gets a pcapng record of what crosses the interface. It is written to while the program runs, and not closed.
+	Capture io.Writer
 	// NoPIDNamespace leaves the program in this process's PID namespace: it sees all processes, and those that it leaves behind are
 	// killed one by one.
 	NoPIDNamespace bool

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -26,26 +27,56 @@ const patience = 20 * time.Second
 const helperVariable = "WEIR_SANDBOX_HELPER"
 
 var helpers = map[string]func(args []string) int{
-	// run runs args as `weir run` would, without a stack.
-	"run": func(args []string) int {
-		c := Command(args[0], args[1:]...)
-		c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-		c.ForwardSignals = true
-		c.NoPIDNamespace = os.Getenv("NO_PID_NS") != ""
-		c.Notice = func(line string) { fmt.Fprintln(os.Stderr, "weir:", line) }
-		c.network.serve = nothing
-		if inner := os.Getenv(innerVariable); inner != "" {
-			c.Env = append(os.Environ(), helperVariable+"="+inner)
+	// run runs args as `weir run` would, without a stack; stack with one.
+	"run":   func(args []string) int { return run(nothing, args) },
+	"stack": func(args []string) int { return run(nil, args) },
+	// dial sends what it reads to an address, and says what comes back: network, address.
+	"dial": func(args []string) int {
+		c, err := net.DialTimeout(args[0], args[1], patience)
+		if err != nil {
+			fmt.Println(err)
+			return 1
 		}
-		err := c.Run()
-		if exit := (*ExitError)(nil); err != nil && !errors.As(err, &exit) {
-			fmt.Fprintln(os.Stderr, "weir:", err)
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(patience))
+		data, _ := io.ReadAll(os.Stdin)
+		if _, err := c.Write(data); err != nil {
+			fmt.Println(err)
+			return 1
 		}
-		if os.Getenv(innerVariable) != "" {
-			now, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
-			fmt.Println("afterwards in the foreground:", now == unix.Getpgrp(), err)
+		if t, ok := c.(*net.TCPConn); ok {
+			t.CloseWrite()
 		}
-		return ExitCode(err)
+		got := make([]byte, len(data))
+		if _, err := io.ReadFull(c, got); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		os.Stdout.Write(got)
+		return 0
+	},
+	// serve echoes one connection after another until standard input ends: network, address.
+	"serve": func(args []string) int {
+		l, err := net.Listen(args[0], args[1])
+		fmt.Println("serving:", err)
+		go func() {
+			for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+				io.Copy(c, c)
+				c.Close()
+			}
+		}()
+		io.Copy(io.Discard, os.Stdin)
+		return 0
+	},
+	// hang dials, and holds the connection until standard input ends.
+	"hang": func(args []string) int {
+		c, err := net.DialTimeout(args[0], args[1], patience)
+		if err != nil {
+			return 1
+		}
+		defer c.Close()
+		io.Copy(io.Discard, os.Stdin)
+		return 0
 	},
 	// takes takes the terminal, as shells do, and leaves it so.
 	"takes": func([]string) int {
@@ -54,6 +85,28 @@ var helpers = map[string]func(args []string) int{
 		fmt.Println("taken:", err)
 		return 0
 	},
+}
+
+// run runs args as `weir run` would.
+func run(serve func(*os.File) (func(), error), args []string) int {
+	c := Command(args[0], args[1:]...)
+	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+	c.ForwardSignals = true
+	c.NoPIDNamespace = os.Getenv("NO_PID_NS") != ""
+	c.Notice = func(line string) { fmt.Fprintln(os.Stderr, "weir:", line) }
+	c.network.serve = serve
+	if inner := os.Getenv(innerVariable); inner != "" {
+		c.Env = append(os.Environ(), helperVariable+"="+inner)
+	}
+	err := c.Run()
+	if exit := (*ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		fmt.Fprintln(os.Stderr, "weir:", err)
+	}
+	if os.Getenv(innerVariable) == "takes" {
+		now, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
+		fmt.Println("afterwards in the foreground:", now == unix.Getpgrp(), err)
+	}
+	return ExitCode(err)
 }
 
 // innerVariable names the helper that the program in the sandbox of helper run is.

@@ -92,10 +92,7 @@ func (c *Cmd) start() error {
 func (c *Cmd) order() (*order, error) {
 	o := &order{
 		Path: c.Path, Args: c.Args, Env: c.Env, Dir: c.Dir, ExtraFiles: len(c.ExtraFiles),
-		PIDNamespace: !c.NoPIDNamespace, MTU: c.MTU,
-	}
-	if o.MTU == 0 {
-		o.MTU = defaultMTU
+		PIDNamespace: !c.NoPIDNamespace, MTU: c.mtu(),
 	}
 	if o.MTU < minMTU || o.MTU > maxMTU {
 		return nil, fmt.Errorf("sandbox: MTU is %d: choose one of %d (IPv6 needs that) to %d", o.MTU, minMTU, maxMTU)
@@ -322,6 +319,13 @@ func (c *Cmd) Signal(sig os.Signal) error {
 		return os.ErrProcessDone
 	}
 	return nil
+}
+
+func (c *Cmd) mtu() int {
+	if c.MTU == 0 {
+		return defaultMTU
+	}
+	return c.MTU
 }
 
 func (c *Cmd) notice(line string) {

@@ -5,6 +5,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"runtime"
 )
@@ -23,6 +24,9 @@ func (c *Cmd) Start() error {
 
 // Wait answers an error: nothing was started.
 func (c *Cmd) Wait() error { return errors.New("sandbox: Wait without Start") }
+
+// Published returns nothing: nothing was started.
+func (c *Cmd) Published() []netip.AddrPort { return nil }
 
 // Signal answers an error: nothing was started.
 func (c *Cmd) Signal(os.Signal) error { return errors.New("sandbox: Signal without Start") }

@@ -53,6 +53,11 @@ func (c *Conn) acknowledge(seg *Segment) {
 	c.timeRoundTrip(f, seg, &n)
 	c.recover(f, &n)
 	if n.acked > 0 {
+		if o := &seg.Options; c.is(useSACK) && o.NSACK > 0 && Seq(o.SACK[0].Right).AtOrBefore(seg.Ack) {
+			// A D-SACK (RFC 2883): the peer had what was sent again. That an ACK comes only now is for ACKs that were lost, not because
+			// the way has become long, which is what the backed-off RTO would have to be kept for (Karn's algorithm).
+			f.backoff = 0
+		}
 		c.progress(f)
 	}
 }
@@ -70,10 +75,11 @@ func (c *Conn) advance(f *flight, ack Seq, d *delivery) int {
 	return n
 }
 
-// timeRoundTrip takes an RTT sample, if the ACK gives one, and ends the backoff of the RTO with it (RFC 6298 §5, Karn's algorithm).
+// timeRoundTrip takes an RTT sample, if the ACK gives one, and ends the backoff of the RTO with it (RFC 6298 §5, Karn's algorithm). An
+// ACK of anything that was sent again gives none by the times of sending: what else it acknowledges may have waited for that to arrive.
 func (c *Conn) timeRoundTrip(f *flight, seg *Segment, n *ackNews) {
 	switch {
-	case n.timed:
+	case n.timed && !n.repeated:
 		c.rtt.sample(c.now.Sub(n.first), n.spans)
 		n.rtt = max(c.now.Sub(n.latest), leastRTT)
 		c.rtt.min = min(c.rtt.min, n.rtt)

@@ -15,8 +15,12 @@ const maxWScale = 14
 // options is safest with the lesser.
 const defaultMSS = 536
 
-// minMSS is the least segment size that we let a peer or an ICMP message talk us into: what 296 bytes of path MTU leave without
-// options, and enough for 40 bytes of options beside data.
+// minPeerMSS is the least that we take a peer's MSS option for: small embedded stacks announce 128 and must not be sent more (RFC 9293
+// §3.7.1, MUST-16), but 0 or 1 would have us send nothing but headers; 64 leaves 24 bytes beside the longest options.
+const minPeerMSS = 64
+
+// minMSS is the least segment size that an ICMP message can talk us into, and that we announce: what 296 bytes of path MTU leave without
+// options.
 const minMSS = 256
 
 // handshake is what an open has agreed on: a SynRecv hands it to Conn.Accept, and Conn fills one itself for an active open.
@@ -41,7 +45,7 @@ type handshake struct {
 func (h *handshake) agree(cfg *Config, o *wire.TCPOptions) {
 	h.sndMSS = defaultMSS
 	if o.HasMSS {
-		h.sndMSS = max(o.MSS, minMSS)
+		h.sndMSS = max(o.MSS, minPeerMSS)
 	}
 	h.ts = o.TS && !cfg.NoTimestamps
 	if h.ts {

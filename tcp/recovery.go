@@ -141,7 +141,7 @@ func (f *flight) reduce(n *ackNews, ssthresh, mss int) {
 	f.delivered += n.bytes
 	var send int
 	if pipe > ssthresh {
-		send = (f.delivered*ssthresh+f.start-1)/f.start - f.out
+		send = int((int64(f.delivered)*int64(ssthresh)+int64(f.start)-1)/int64(f.start)) - f.out
 	} else {
 		send = max(f.delivered-f.out, n.bytes)
 		if n.acked > 0 && n.lost == 0 { // SafeACK
@@ -157,7 +157,7 @@ func (f *flight) reduce(n *ackNews, ssthresh, mss int) {
 
 // reportAck tells congestion control, once.
 func (c *Conn) reportAck(f *flight, n *ackNews) {
-	if n.reported || n.bytes <= 0 {
+	if n.reported || n.acked <= 0 && n.bytes <= 0 {
 		return
 	}
 	n.reported = true
@@ -167,16 +167,17 @@ func (c *Conn) reportAck(f *flight, n *ackNews) {
 	}
 	cwnd := c.cc.Cwnd()
 	c.cc.Acked(cc.Ack{
-		Now:      c.now,
-		Acked:    n.bytes,
-		InFlight: n.pipe,
-		MSS:      c.payloadMSS(),
-		RTT:      n.rtt,
-		MinRTT:   c.rtt.min,
-		SRTT:     c.rtt.srtt,
-		// RFC 5681 §3.1: only an ACK that "cumulatively acknowledges new data" lets the window grow. In slow start it is enough if
-		// half of the window is in use: growing to twice that never outruns the use (as Linux has it; RFC 7661 §4.4 is stricter).
-		CwndLimited: n.acked > 0 && (f.limited || cwnd < c.cc.Ssthresh() && cwnd < 2*n.pipe),
+		Now:       c.now,
+		Acked:     n.acked,
+		Delivered: n.bytes,
+		InFlight:  n.pipe,
+		MSS:       c.payloadMSS(),
+		RTT:       n.rtt,
+		MinRTT:    c.rtt.min,
+		SRTT:      c.rtt.srtt,
+		// In slow start it is enough if half of the window is in use: growing to twice that never outruns the use (as Linux has it;
+		// RFC 7661 §4.4 is stricter).
+		CwndLimited: f.limited || cwnd < c.cc.Ssthresh() && cwnd < 2*n.pipe,
 		Round:       round,
 	})
 }

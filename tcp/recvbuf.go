@@ -122,9 +122,9 @@ func (c *Conn) unread() int {
 func (c *Conn) memory() int {
 	const enough = 16 << 10
 	if in := c.rcv; in != nil && in.queue.Size() >= enough {
-		c.rcvPacking = uint8(max(min(in.queue.Size()*255/in.queue.Footprint(), 255), 255/4))
+		c.rcvPacking = uint8(max(min(int64(in.queue.Size())*255/int64(in.queue.Footprint()), 255), 255/4))
 	}
-	return max(int(c.recvLimit)-c.charged(), 0) * int(c.rcvPacking) / 255
+	return int(int64(max(int(c.recvLimit)-c.charged(), 0)) * int64(c.rcvPacking) / 255)
 }
 
 // room is the window, in bytes, that there is space for.

@@ -299,8 +299,8 @@ func (b *scoreboard) loseLarge(n int) {
 	}
 }
 
-// loseAll marks everything as lost, to be sent again from now on, SACKed or not: "The data sender MUST … turn off all of the SACKed bits, since the timeout might
-// indicate that the data receiver has reneged" (RFC 2018 §8).
+// loseAll marks everything as lost, to be sent again from now on, SACKed or not: "After a retransmit timeout the data sender SHOULD turn
+// off all of the SACKed bits, since the timeout might indicate that the data receiver has reneged" (RFC 2018 §8).
 func (b *scoreboard) loseAll(now sched.Time) {
 	if b.spans() == 0 {
 		return

@@ -27,15 +27,39 @@ func (b *scoreboard) show(base Seq) string {
 	return strings.Join(s, " ")
 }
 
-// A board of ten segments of 1000 bytes, whose sequence numbers wrap in the midst, and the rules that change it.
-func TestScoreboard(t *testing.T) {
-	base := Seq(1<<32 - 5000)
-	for _, test := range []struct {
-		name string
-		do   func(b *scoreboard)
-		want string
-		pipe int
-	}{
+// boardTest is what becomes of ten segments of 1000 bytes.
+type boardTest struct {
+	name string
+	do   func(b *scoreboard)
+	want string
+	pipe int
+}
+
+// base is where the ten segments begin: their sequence numbers wrap in the midst.
+var base = Seq(1<<32 - 5000)
+
+func testBoard(t *testing.T, tests []boardTest) {
+	t.Helper()
+	for _, test := range tests {
+		var b scoreboard
+		b.reset(base)
+		b.transmitted(base+10000, 1)
+		test.do(&b)
+		if got := b.show(base); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+		if b.pipe() != test.pipe {
+			t.Errorf("%s: pipe %d, want %d", test.name, b.pipe(), test.pipe)
+		}
+		if err := b.check(); err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+// RFC 2018 §5: what the peer reports.
+func TestScoreboardSACK(t *testing.T) {
+	testBoard(t, []boardTest{
 		{"sent at once is one span", func(b *scoreboard) {}, "0-10000", 10000},
 		{"sent later is another", func(b *scoreboard) { b.transmitted(base+11000, 2) }, "0-10000 10000-11000", 11000},
 		{"SACK splits", func(b *scoreboard) { b.sack(base+2000, base+3000, &delivery{}) }, "0-2000 2000-3000s 3000-10000", 9000},
@@ -53,6 +77,12 @@ func TestScoreboard(t *testing.T) {
 			b.sack(base+9000, base+10001, &delivery{}) // of what was never sent
 			b.sack(base+1<<31, base+1000, &delivery{})
 		}, "0-10000", 10000},
+	})
+}
+
+// RFC 6675 §4: what that means for the rest, and what is sent again.
+func TestScoreboardLoss(t *testing.T) {
+	testBoard(t, []boardTest{
 		{"two segments above are no loss yet", func(b *scoreboard) {
 			b.sack(base+1000, base+3000, &delivery{})
 			b.detect(1000)
@@ -95,21 +125,7 @@ func TestScoreboard(t *testing.T) {
 			b.transmitted(base+10500, 3)
 			b.loseLarge(500)
 		}, "0-10000l 10000-10500", 500},
-	} {
-		var b scoreboard
-		b.reset(base)
-		b.transmitted(base+10000, 1)
-		test.do(&b)
-		if got := b.show(base); got != test.want {
-			t.Errorf("%s: %s, want %s", test.name, got, test.want)
-		}
-		if b.pipe() != test.pipe {
-			t.Errorf("%s: pipe %d, want %d", test.name, b.pipe(), test.pipe)
-		}
-		if err := b.check(); err != nil {
-			t.Errorf("%s: %v", test.name, err)
-		}
-	}
+	})
 }
 
 // What an ACK tells: each byte is counted once, and what was sent twice gives no times (Karn).

@@ -7,8 +7,8 @@ import (
 	"github.com/weirnet/weir/sched"
 )
 
-// maxBufferLimit keeps limits, windows and the sums of them far from overflow: twice the largest window there can be.
-const maxBufferLimit = 1<<31 - 1
+// maxBufferLimit keeps limits, windows and the sums of them within 31 bits. It is the largest window there can be (RFC 7323 §2.3).
+const maxBufferLimit = 1<<30 - 1
 
 // flight is the send side of a connection that has something queued or in flight; an idle connection has none.
 type flight struct {

@@ -10,5 +10,7 @@ func TestSizes(t *testing.T) {
 	if n := unsafe.Sizeof(Conn{}); n > 424 {
 		t.Errorf("a Conn is %d bytes, at most 424 are allowed", n)
 	}
-	t.Logf("Conn %d, flight %d, inflow %d, span %d", unsafe.Sizeof(Conn{}), unsafe.Sizeof(flight{}), unsafe.Sizeof(inflow{}), unsafe.Sizeof(span{}))
+	if n := unsafe.Sizeof(span{}); n != 16 {
+		t.Errorf("a span is %d bytes; a scoreboard has up to %d of them", n, maxSpans)
+	}
 }

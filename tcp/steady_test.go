@@ -175,7 +175,8 @@ func TestBulk(t *testing.T) {
 		t.Error("B is in", s)
 	}
 	i := d.conn[0].Info()
-	if i.BytesAcked != 300000 || i.BytesSent <= 300000 || i.Retransmits == 0 || i.SegmentsSent < 300000/1448 || i.MinRTT <= 0 || i.RTO < 200*ms {
+	if i.BytesAcked != 300000 || i.BytesSent <= 300000 || i.Retransmits == 0 || i.SegmentsSent < 300000/1448 || i.MinRTT <= 0 ||
+		i.RTO < 200*ms {
 		t.Errorf("%+v", i)
 	}
 	if i := d.conn[1].Info(); i.BytesReceived != 300000 || i.OutOfOrder == 0 {

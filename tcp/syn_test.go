@@ -44,11 +44,13 @@ func TestSynAckOptions(t *testing.T) {
 		wscale  uint8
 	}{
 		{"none", &Config{}, wire.TCPOptions{}, wire.TCPOptions{HasMSS: true, MSS: 1460}, 536, 0},
-		{"all", &Config{}, allOptions, wire.TCPOptions{HasMSS: true, MSS: 1460, HasWScale: true, WScale: 7, SACKPermitted: true, TS: true,
+		{"all", &Config{}, allOptions, wire.TCPOptions{HasMSS: true, MSS: 1460, HasWScale: true, SACKPermitted: true, TS: true,
 			TSVal: 3600000, TSEcr: 77}, 1400, 9},
-		{"all, not wanted", &Config{NoSACK: true, NoTimestamps: true, NoWindowScale: true}, allOptions, wire.TCPOptions{HasMSS: true, MSS: 1460}, 1400, 0},
-		{"wscale 15", &Config{}, wire.TCPOptions{HasWScale: true, WScale: 15}, wire.TCPOptions{HasMSS: true, MSS: 1460, HasWScale: true, WScale: 7}, 536, 14},
-		{"mss 0", &Config{}, wire.TCPOptions{HasMSS: true}, wire.TCPOptions{HasMSS: true, MSS: 1460}, minMSS, 0},
+		{"all, not wanted", &Config{NoSACK: true, NoTimestamps: true, NoWindowScale: true}, allOptions,
+			wire.TCPOptions{HasMSS: true, MSS: 1460}, 1400, 0},
+		{"wscale 15", &Config{}, wire.TCPOptions{HasWScale: true, WScale: 15},
+			wire.TCPOptions{HasMSS: true, MSS: 1460, HasWScale: true}, 536, 14},
+		{"mss 0", &Config{}, wire.TCPOptions{HasMSS: true}, wire.TCPOptions{HasMSS: true, MSS: 1460}, minPeerMSS, 0},
 	} {
 		r := new(SynRecv)
 		r.Init(tt.cfg, t0, &Segment{Seq: 500, Flags: wire.SYN, Options: tt.syn}, Params{ISS: 9000, MSS: 1460})
@@ -102,7 +104,8 @@ func TestSynRecvArrives(t *testing.T) {
 		{"RST in window", wire.TCPOptions{}, Segment{Seq: 502, Flags: wire.RST}, SynReply, challenge},
 		{"RST left of the window", wire.TCPOptions{}, Segment{Seq: 500, Flags: wire.RST}, SynKeep, Segment{}},
 		{"RST with an old timestamp", allOptions, Segment{Seq: 501, Flags: wire.RST, Options: ts(70)}, SynDrop, Segment{}},
-		{"the SYN again", wire.TCPOptions{}, Segment{Seq: 500, Flags: wire.SYN}, SynReply, Segment{Seq: 9000, Ack: 501, Flags: wire.SYN | wire.ACK, Window: 65535}},
+		{"the SYN again", wire.TCPOptions{}, Segment{Seq: 500, Flags: wire.SYN}, SynReply,
+			Segment{Seq: 9000, Ack: 501, Flags: wire.SYN | wire.ACK, Window: 65535}},
 		{"another SYN in window", wire.TCPOptions{}, Segment{Seq: 600, Flags: wire.SYN}, SynDrop, Segment{}},
 		{"another SYN elsewhere", wire.TCPOptions{}, Segment{Seq: 200, Flags: wire.SYN}, SynReply, challenge},
 		{"SYN-ACK", wire.TCPOptions{}, Segment{Seq: 500, Ack: 9001, Flags: wire.SYN | wire.ACK}, SynReply, challenge},
@@ -186,7 +189,8 @@ func TestSynAckRetransmission(t *testing.T) {
 
 // Duplicate SYNs and other segments that get a reply get one every half second.
 func TestSynRecvReplyLimit(t *testing.T) {
-	for name, seg := range map[string]Segment{"SYN": {Seq: 500, Flags: wire.SYN}, "old": {Seq: 100, Ack: 9001, Flags: wire.ACK}, "RST": {Seq: 700, Flags: wire.RST}} {
+	for name, seg := range map[string]Segment{"SYN": {Seq: 500, Flags: wire.SYN},
+		"old": {Seq: 100, Ack: 9001, Flags: wire.ACK}, "RST": {Seq: 700, Flags: wire.RST}} {
 		r := openSyn(wire.TCPOptions{})
 		var reply Segment
 		replies := 0

@@ -45,10 +45,11 @@ type Events uint16
 
 // The events.
 const (
-	Readable    Events = 1 << iota // data or EOF can be read where there was none
-	Writable                       // there is send space where SendSpace was 0
-	Connected                      // the handshake is complete
-	Failed                         // the connection ended by an error (Err): reset, timeout, …
-	TimeWaitNow                    // entered TIME-WAIT: let Output give the last ACK, take NewTimeWait's record and forget the Conn as far as segments go
-	Done                           // CLOSED: take it out of the flow table
+	Readable  Events = 1 << iota // data or EOF can be read where there was none
+	Writable                     // there is send space where SendSpace was 0
+	Connected                    // the handshake is complete
+	Failed                       // the connection ended by an error (Err): reset, timeout, …
+	// TimeWaitNow: entered TIME-WAIT. Take NewTimeWait's record, let Output give the last ACK, and forget the Conn as far as segments go.
+	TimeWaitNow
+	Done // CLOSED: take it out of the flow table
 )

@@ -37,11 +37,12 @@ func (c *Conn) rto(f *flight) time.Duration {
 		}
 	}
 	most := c.cfg.maxRTO()
-	d = min(d, most)
 	if f != nil {
-		d = min(d<<min(f.backoff, maxBackoff), most)
+		for i := uint8(0); i < f.backoff && d < most; i++ {
+			d *= 2
+		}
 	}
-	return d
+	return min(d, most)
 }
 
 // restartTimer makes the timer expire after RTO from now, or when the user timeout ends.

@@ -28,9 +28,11 @@ type TimeWait struct {
 type TimeWaitVerdict uint8
 
 const (
-	TimeWaitKeep   TimeWaitVerdict = iota
-	TimeWaitReply                  // send reply
-	TimeWaitReopen                 // a SYN that may open a new incarnation (RFC 9293 §3.6.1, RFC 6191): remove the record, treat as to LISTEN; NextISS is the least ISS
+	TimeWaitKeep  TimeWaitVerdict = iota
+	TimeWaitReply                 // send reply
+	// TimeWaitReopen: a SYN that may open a new incarnation (RFC 9293 §3.6.1, RFC 6191): remove the record, treat it as to LISTEN, with
+	// NextISS as the least ISS.
+	TimeWaitReopen
 )
 
 // NewTimeWait makes the record of c, which is in TIME-WAIT.

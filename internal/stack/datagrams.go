@@ -30,7 +30,7 @@ type datagrams struct {
 func (d *datagrams) add(p *packet.Packet, src netip.AddrPort, limit int) bool {
 	data := p.Data()
 	least := min(data.Footprint(), 4*data.Size()) + recordSize // after the copy of what fills less than a quarter of its chunk
-	if d.n > 0 && d.charged+least > limit || d.stack.memory.allowance(d.charged) < least {
+	if d.n > 0 && d.charged+least > limit || !d.stack.memory.reserve(d.charged, least) {
 		return false
 	}
 	if d.n == len(d.ring) {
@@ -41,7 +41,9 @@ func (d *datagrams) add(p *packet.Packet, src netip.AddrPort, limit int) bool {
 	g.buf.SetPool(d.stack.cfg.Packets.Buffers())
 	g.buf.Queue(data)
 	d.n++
-	d.charge(g.buf.Footprint() + recordSize)
+	held := g.buf.Footprint() + recordSize
+	d.charged += held
+	d.stack.memory.charge(held - least)
 	return true
 }
 

@@ -171,9 +171,14 @@ func udpPacket(src, dst netip.AddrPort, data string) []byte {
 	return ipPacket(protoUDP, src.Addr(), dst.Addr(), append(b, data...), udpChecksum)
 }
 
+// tcpPacket is a segment; one with SYN announces an MSS of 1400.
 func tcpPacket(src, dst netip.AddrPort, flags wire.TCPFlags, seq, ack uint32, data string) []byte {
-	b := make([]byte, wire.TCPMinLen)
-	wire.PutTCP(b, wire.TCPFields{SrcPort: src.Port(), DstPort: dst.Port(), Seq: seq, Ack: ack, Flags: flags, Window: 65535})
+	f := wire.TCPFields{SrcPort: src.Port(), DstPort: dst.Port(), Seq: seq, Ack: ack, Flags: flags, Window: 65535}
+	if flags.Has(wire.SYN) {
+		f.Options = &wire.TCPOptions{HasMSS: true, MSS: 1400}
+	}
+	b := make([]byte, f.HeaderLen())
+	wire.PutTCP(b, f)
 	return ipPacket(protoTCP, src.Addr(), dst.Addr(), append(b, data...), tcpChecksum)
 }
 
@@ -238,4 +243,89 @@ func readUDP(t testing.TB, u *UDP) (data string, src netip.AddrPort) {
 		t.Fatal(err)
 	}
 	return string(b[:n]), src
+}
+
+// peer is the far end of a TCP connection in a test's hands, beyond a tap.
+type peer struct {
+	t        testing.TB
+	d        *tap
+	src, dst netip.AddrPort
+	seq, ack uint32
+}
+
+// send sends a segment.
+func (p *peer) send(flags wire.TCPFlags, data string) {
+	p.d.inject(tcpPacket(p.src, p.dst, flags, p.seq, p.ack, data))
+	p.seq += uint32(len(data))
+}
+
+// receive returns the next segment of the connection that the stack has written, which must be the only one, and acknowledges it with
+// the next that is sent.
+func (p *peer) receive() wire.TCP {
+	p.t.Helper()
+	all := p.d.take()
+	if len(all) != 1 {
+		p.t.Fatalf("%d packets were written, want 1: %x", len(all), all)
+	}
+	in := parse(all[0])
+	h := in.tcp()
+	if in.src != p.dst.Addr() || in.dst != p.src.Addr() || h.SrcPort() != p.dst.Port() || h.DstPort() != p.src.Port() {
+		p.t.Fatalf("%x was written, which is not from %v to %v", all[0], p.dst, p.src)
+	}
+	p.ack = h.Seq() + uint32(len(h)-h.DataOffset())
+	if h.Flags()&(wire.SYN|wire.FIN) != 0 {
+		p.ack++
+	}
+	return h
+}
+
+// dial opens a connection to a listener beyond the tap.
+func (h *host) dial(d *tap, src, dst string) *peer {
+	h.t.Helper()
+	p := &peer{t: h.t, d: d, src: port(src), dst: port(dst), seq: 1000}
+	p.send(wire.SYN, "")
+	p.seq++
+	if f := p.receive().Flags(); f != wire.SYN|wire.ACK {
+		h.t.Fatalf("%v in answer to a SYN", f)
+	}
+	p.send(wire.ACK, "")
+	return p
+}
+
+// connect opens a connection of ours to a peer beyond the tap.
+func (h *host) connect(d *tap, remote string, b Bound) (*TCP, *peer) {
+	h.t.Helper()
+	c := newSocket(&app{})
+	if err := h.ConnectTCP(c, port(remote), b); err != nil {
+		h.t.Fatal(err)
+	}
+	p := &peer{t: h.t, d: d, src: port(remote), dst: c.LocalAddr(), seq: 1000}
+	p.dst = netip.AddrPortFrom(p.dst.Addr().WithZone(""), p.dst.Port())
+	if f := p.receive().Flags(); f != wire.SYN {
+		h.t.Fatalf("%v, want a SYN", f)
+	}
+	p.send(wire.SYN|wire.ACK, "")
+	p.seq++
+	if f := p.receive().Flags(); f != wire.ACK || c.Connected() != nil {
+		h.t.Fatalf("%v in answer to a SYN-ACK, and %v", f, c.Connected())
+	}
+	return c, p
+}
+
+// listenTCP opens a listener, and returns a function that accepts.
+func (h *host) listenTCP(local string, o ListenOptions) (*Listener, func() *TCP) {
+	h.t.Helper()
+	o.Make = func() *TCP { return newSocket(&app{}) }
+	l, err := h.ListenTCP(port(local), o)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return l, func() *TCP {
+		h.t.Helper()
+		c, err := l.Accept()
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		return c
+	}
 }

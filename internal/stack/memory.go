@@ -1,24 +1,26 @@
 package stack
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 )
 
-// pressedRoom is what a socket may hold although the memory budget is nearly used up, so that it can make progress, in bytes.
-const pressedRoom = 16 << 10
+const (
+	// leastMemory is the least budget with which the steps below are larger than chunks, in bytes.
+	leastMemory = 256 << 10
+	// pressedRoom is what a socket may hold although the budget is nearly used up, so that it can make progress, in bytes.
+	pressedRoom = 16 << 10
+)
 
 // memory keeps what all socket queues hold together within a budget, in bytes of chunk capacity. It grows tight in three steps, so that
 // those who are ahead never take what those behind need to go on:
 //
 //   - up to soft (three quarters) everybody may hold as much as its own limits allow;
-//   - from there to firm (seven eighths) only sockets that hold less than pressedRoom may take more;
+//   - from there to firm (seven eighths) only sockets may take more that then hold no more than pressedRoom;
 //   - the last eighth is for data that a reader is waiting for, for when it is read, memory is given back: without it senders could fill
 //     the budget with what their peers on the same stack then have no memory to receive.
 //
-// Writers reserve before they copy. What is received is looked at before it is taken, and so the budget may be exceeded by a packet for
-// each goroutine that delivers.
+// Who takes memory reserves it before: only the last step may be exceeded, by a packet for each goroutine that delivers.
 type memory struct {
 	used   atomic.Int64
 	budget int64
@@ -26,8 +28,10 @@ type memory struct {
 	starving atomic.Bool // somebody is on a list (a hint to relieve; changes under mu)
 
 	mu    sync.Mutex // a leaf: nothing is locked under it
-	lists [2][]*TCP  // writers that were refused: those that held more than pressedRoom, and the others
+	lists [2][]*TCP  // writers that were refused: those that hold pressedRoom, and the others
 }
+
+func (m *memory) init(budget int64) { m.budget = max(budget, leastMemory) }
 
 func (m *memory) soft() int64 { return m.budget - m.budget/4 }
 func (m *memory) firm() int64 { return m.budget - m.budget/8 }
@@ -39,28 +43,40 @@ func (m *memory) charge(delta int) {
 	}
 }
 
-// allowance is how many bytes more a socket may hold that holds held; 0 if none.
-func (m *memory) allowance(held int) int {
-	used := m.used.Load()
-	free := max(m.soft()-used, min(int64(pressedRoom-held), m.firm()-used), 0)
-	return int(min(free, math.MaxInt32))
-}
-
-// forReader reports whether data may be taken that a reader is waiting for.
-func (m *memory) forReader() bool { return m.used.Load() < m.budget }
-
-// starvedClass is the list on which a writer waits that holds held.
-func starvedClass(held int) int {
-	if held >= pressedRoom {
-		return 0
+// reserve charges n bytes for a socket that holds held, if it may take so much.
+func (m *memory) reserve(held, n int) bool {
+	limit := m.soft()
+	if held+n <= pressedRoom {
+		limit = m.firm()
 	}
-	return 1
+	if m.used.Add(int64(n)) <= limit {
+		return true
+	}
+	m.used.Add(-int64(n))
+	return false
 }
 
-// starve puts t on the list of its class, if it is not there; t.mu is held. The caller then looks again whether there is memory: it may
-// have been given back before t was on the list.
+// reserveForReader charges n bytes that a reader is waiting for, unless all of the budget is used.
+func (m *memory) reserveForReader(n int) bool {
+	if m.used.Load() >= m.budget {
+		return false
+	}
+	m.used.Add(int64(n))
+	return true
+}
+
+// wakeBelow is how much must be in use, at most, for the writers of a list to be woken: room for a chunk, so that they are not in vain.
+func (m *memory) wakeBelow(class int) int64 {
+	if class == 0 {
+		return m.soft() - pressedRoom
+	}
+	return m.firm() - pressedRoom
+}
+
+// starve puts t on the list of its class, if it is not there; t.mu is held. The caller then tries again: memory may have been given back
+// before t was on the list.
 func (m *memory) starve(t *TCP) {
-	class := starvedClass(t.charged)
+	class := t.starvedClass()
 	if t.starved&(1<<class) != 0 {
 		return
 	}
@@ -69,6 +85,14 @@ func (m *memory) starve(t *TCP) {
 	defer m.mu.Unlock()
 	m.lists[class] = append(m.lists[class], t)
 	m.starving.Store(true)
+}
+
+// starvedClass is the list on which t's writer waits; t.mu is held.
+func (t *TCP) starvedClass() int {
+	if t.charged >= pressedRoom {
+		return 0
+	}
+	return 1
 }
 
 // take empties a list.
@@ -88,8 +112,8 @@ func (s *Stack) relieve() {
 	if !m.starving.Load() {
 		return
 	}
-	for class, limit := range [...]int64{m.soft(), m.firm()} {
-		if m.used.Load() >= limit {
+	for class := range m.lists {
+		if m.used.Load() > m.wakeBelow(class) {
 			continue
 		}
 		for _, t := range m.take(class) {
@@ -103,9 +127,7 @@ func (t *TCP) fed(class int) {
 	t.mu.Lock()
 	t.starved &^= 1 << class
 	t.mu.Unlock()
-	if t.notifier != nil {
-		t.notifier.Notify(WriteReady)
-	}
+	t.notify(WriteReady)
 }
 
 // Memory returns the chunk capacity, in bytes, that socket queues hold, and the budget.

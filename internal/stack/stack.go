@@ -43,7 +43,7 @@ type Config struct {
 
 	Packets *packet.Pool
 	TCP     *tcp.Config // not to be shared with another stack; nil: the defaults
-	Memory  int64       // bytes of chunk capacity that all socket queues together may hold; 512 MiB
+	Memory  int64       // bytes of chunk capacity that all socket queues together may hold; 512 MiB, at least 256 KiB
 	Forward bool        // route between interfaces
 
 	MaxPending int // request handlers at once; 1024
@@ -101,7 +101,7 @@ func New(c Config) *Stack {
 	setDefault(&c.MaxPending, 1024)
 	setDefault(&c.Backlog, 4096)
 	s := &Stack{cfg: c, timers: sched.NewTimers(c.Clock)}
-	s.memory.budget = c.Memory
+	s.memory.init(c.Memory)
 	_, s.inline = c.Clock.(*sched.Virtual)
 	s.flows.init(siphash.Key{K0: c.Rand(), K1: c.Rand()})
 	s.portKey = siphash.Key{K0: c.Rand(), K1: c.Rand()}

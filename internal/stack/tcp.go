@@ -28,7 +28,7 @@ type TCP struct {
 	next     txWaiter
 	stage    *buffer.Buffer // the writer's: chunks being filled, and room behind what is queued
 	charged  int            // of the stack's memory budget
-	writing  int            // bytes that a writer has reserved, and copies into stage without the lock
+	writing  int            // of charged: reserved by the writer that is filling stage without the lock
 	pathGen  uint64
 	pathMTU  uint32
 	hash     uint32
@@ -258,11 +258,15 @@ func (t *TCP) input(now sched.Time, seg *tcp.Segment, b *batch) bool {
 	return true
 }
 
-// mayTake reports whether there is memory for the data of a segment: within the budget, or because the reader waits for just this.
+// mayTake reserves memory for the data of a segment, if there is some: within the budget, or because the reader waits for just this.
 func (t *TCP) mayTake(seg *tcp.Segment) bool {
 	m := &t.stack.memory
 	least := min(seg.Payload.Footprint(), 4*seg.Payload.Size()) // after the copy of what fills less than a quarter of its chunk
-	return m.allowance(t.charged) >= least || t.conn.ReadSize() == 0 && t.conn.InOrder(seg) && m.forReader()
+	if m.reserve(t.charged, least) || t.conn.ReadSize() == 0 && t.conn.InOrder(seg) && m.reserveForReader(least) {
+		t.charged += least
+		return true
+	}
+	return false
 }
 
 // settle follows the connection out of the flow table, gives memory back, accounts for what is held, and returns whom to wake; t.mu is
@@ -283,13 +287,13 @@ func (t *TCP) settle(now sched.Time, ev tcp.Events) Ready {
 	t.dropStage()
 	t.account()
 	r := readiness(ev)
-	if t.starved != 0 && t.stack.memory.allowance(t.charged) > 0 {
+	if m := &t.stack.memory; t.starved != 0 && m.used.Load() <= m.wakeBelow(t.starvedClass()) {
 		r |= WriteReady
 	}
 	return r
 }
 
-// account charges what t holds to the stack's memory; t.mu is held.
+// account charges what t holds, no more and no less, to the stack's memory; t.mu is held.
 func (t *TCP) account() {
 	held := t.conn.Footprint() + t.writing
 	t.stack.memory.charge(held - t.charged)

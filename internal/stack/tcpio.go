@@ -106,7 +106,7 @@ func (t *TCP) ReadDone(n int) {
 	t.readDone(n)
 }
 
-// sendSpace is how many bytes may be queued now, or why none may; t.mu is held.
+// sendSpace is how many bytes the send queue has room for, or why none may be queued; t.mu is held.
 func (t *TCP) sendSpace() (int, error) {
 	if t.over() {
 		return 0, net.ErrClosed
@@ -121,15 +121,29 @@ func (t *TCP) sendSpace() (int, error) {
 	if space <= 0 {
 		return 0, ErrWouldBlock
 	}
+	return space, nil
+}
+
+// reserve charges the memory for n more bytes in stage, or for fewer if there is not so much, and returns how many; 0: none now, and
+// the writer will be woken. t.mu is held.
+func (t *TCP) reserve(n int) int {
 	m := &t.stack.memory
-	free := m.allowance(t.charged)
-	if free == 0 {
-		m.starve(t)
-		if free = m.allowance(t.charged); free == 0 {
-			return 0, ErrWouldBlock
+	if k := t.tryReserve(n); k > 0 {
+		return k
+	}
+	m.starve(t)
+	return t.tryReserve(n)
+}
+
+func (t *TCP) tryReserve(n int) int {
+	for ; n > 0; n /= 4 {
+		cost := t.stage.AppendCost(n)
+		if t.stack.memory.reserve(t.charged, cost) {
+			t.charged += cost
+			return n
 		}
 	}
-	return min(space, free), nil
+	return 0
 }
 
 // Write queues as much of p as there is space for. n < len(p) comes with an error: ErrWouldBlock, or why nothing more can be sent.
@@ -166,13 +180,17 @@ func (t *TCP) writeSome(p []byte) (int, error) {
 		t.mu.Unlock()
 		return 0, err
 	}
-	n := min(len(p), space, writeSlice)
 	if t.stage == nil {
 		t.stage = s.ropes.Get().(*buffer.Buffer)
 	}
+	before := t.charged
+	n := t.reserve(min(len(p), space, writeSlice))
+	if n == 0 {
+		t.mu.Unlock()
+		return 0, ErrWouldBlock
+	}
 	if n > copyLocked {
-		t.writing = n
-		t.account()
+		t.writing = t.charged - before
 		t.mu.Unlock()
 		t.stage.Append(p[:n])
 		t.mu.Lock()
@@ -209,11 +227,26 @@ func (t *TCP) publish(rope *buffer.Buffer) error {
 	return nil
 }
 
+// reserveRope charges what a rope pins. That memory is there in any case: a socket that holds nothing else may have more than is left.
+func (t *TCP) reserveRope(n int) bool {
+	m := &t.stack.memory
+	for range 2 {
+		if m.reserve(t.charged, n) || t.charged == 0 && m.used.Load() < m.soft() {
+			return true // to the byte, by publish
+		}
+		m.starve(t)
+	}
+	return false
+}
+
 // WriteRope queues a rope's bytes, which are the socket's then, without copying; all of them, or none with ErrWouldBlock (when the
 // send queue is full) or why nothing more can be sent.
 func (t *TCP) WriteRope(rope *buffer.Buffer) error {
 	t.mu.Lock()
 	_, err := t.sendSpace()
+	if err == nil && !t.reserveRope(rope.Footprint()) {
+		err = ErrWouldBlock
+	}
 	if err == nil {
 		err = t.publish(rope)
 		rope.Release() // what room Publish left behind

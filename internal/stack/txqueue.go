@@ -263,8 +263,10 @@ func (q *txQueue) prepare() {
 		case p.GSO != packet.GSONone && can&gsoOffload(p.GSO) == 0:
 			q.ready = offload.Split(q.stack.cfg.Packets, p, q.ready)
 			continue
-		case p.Checksum == packet.ChecksumPartial && can&link.TxChecksum == 0:
-			p.FinishChecksum()
+		case p.Checksum == packet.ChecksumPartial && can&link.TxChecksum == 0 && !p.FinishChecksum():
+			q.iface.stats.txDropped.Add(1) // whoever asked for the checksum said wrongly where it goes
+			p.Release()
+			continue
 		}
 		q.ready = append(q.ready, p)
 	}
@@ -379,7 +381,7 @@ func (q *txQueue) empty() {
 	for w := q.takeWaiter(); w != nil; w = q.takeWaiter() {
 		waiters = append(waiters, w)
 	}
-	q.active.Store(q.work())
+	q.active.Store(q.busy) // what the flusher holds is its own to look at
 	q.mu.Unlock()
 	q.iface.stats.txDropped.Add(uint64(len(left)))
 	for _, p := range left {

@@ -113,15 +113,14 @@ func TestUDPQueueIsCharged(t *testing.T) {
 
 func TestUDPErrorsFromICMP(t *testing.T) {
 	for _, c := range []struct {
-		name           string
-		local, remote  string
-		typ, code      uint8
-		want           error
-		unreachableMTU uint32
+		name          string
+		local, remote string
+		typ, code     uint8
+		want          error
 	}{
-		{"port", "192.0.2.1/24", "192.0.2.9:9", uint8(wire.ICMPv4DstUnreachable), wire.ICMPv4PortUnreachable, syscall.ECONNREFUSED, 0},
-		{"host: may mend itself", "192.0.2.1/24", "192.0.2.9:9", uint8(wire.ICMPv4DstUnreachable), wire.ICMPv4HostUnreachable, nil, 0},
-		{"port, IPv6", "2001:db8::1/64", "[2001:db8::9]:9", uint8(wire.ICMPv6DstUnreachable), wire.ICMPv6PortUnreachable, syscall.ECONNREFUSED, 0},
+		{"port", "192.0.2.1/24", "192.0.2.9:9", uint8(wire.ICMPv4DstUnreachable), wire.ICMPv4PortUnreachable, syscall.ECONNREFUSED},
+		{"host: may mend itself", "192.0.2.1/24", "192.0.2.9:9", uint8(wire.ICMPv4DstUnreachable), wire.ICMPv4HostUnreachable, nil},
+		{"port, IPv6", "2001:db8::1/64", "[2001:db8::9]:9", uint8(wire.ICMPv6DstUnreachable), wire.ICMPv6PortUnreachable, syscall.ECONNREFUSED},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHost(t, Config{})

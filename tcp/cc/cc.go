@@ -23,7 +23,7 @@ const maxCwnd = 1 << 30
 // Ack is what one acknowledgement told.
 type Ack struct {
 	Now         sched.Time
-	Acked       int           // bytes by which the cumulative acknowledgment moved: what windows grow by (RFC 5681 §3.2 forbids growth by duplicate ACKs)
+	Acked       int           // bytes by which the cumulative acknowledgment moved: what windows grow by (not by duplicate ACKs, RFC 5681 §3.2)
 	Delivered   int           // bytes newly known to be delivered: cumulatively acknowledged or SACKed, each counted once
 	InFlight    int           // bytes in the network by the sender's estimate (RFC 6675's pipe), before this ACK
 	MSS         int           // payload of a full segment, in bytes

@@ -1,0 +1,225 @@
+package stack
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/weirnet/weir/link/loop"
+	"github.com/weirnet/weir/link/pipe"
+	"github.com/weirnet/weir/wire"
+)
+
+// A small budget makes transfers slow, but neither ends them nor is it exceeded by more than the one packet that is being taken.
+func TestTransfersWithinASmallBudget(t *testing.T) {
+	const slack = 64<<10 + 512
+	for name, o := range map[string]pipe.Options{"super-segments": {MTU: 65535}, "MTU 1500": {MTU: 1500, NoOffload: true}} {
+		for _, budget := range []int64{1, 16 << 10, 100 << 10, 1 << 20} {
+			t.Run(fmt.Sprintf("%s/%d", name, budget), func(t *testing.T) {
+				da, db := pipe.New(o)
+				w := joinWorld(t, da, db, Config{}, Config{Memory: budget})
+				client, server := w.pair()
+				server.SetNotifier(&app{run: func(Ready) {
+					if used, _ := w.b.Memory(); used > budget+slack {
+						t.Errorf("%d bytes are used of a budget of %d", used, budget)
+					}
+				}})
+				w.transfer(client, server, randomBytes(300_000))
+				if budget > 1 { // a writer needs one byte of memory at least
+					w.transfer(server, client, randomBytes(300_000))
+				}
+			})
+		}
+	}
+}
+
+// Both ends of a connection, and many of them, within one budget: senders leave enough for receivers.
+func TestLoopbackWithinASmallBudget(t *testing.T) {
+	for _, budget := range []int64{64 << 10, 300 << 10} {
+		h := newHost(t, Config{Memory: budget})
+		_, err := h.AddInterface(InterfaceConfig{
+			Device: loop.New(loop.Options{}), Loopback: true, Addrs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &world{t: t, clock: h.clock, a: h.Stack, b: h.Stack}
+		_, accept := h.listenTCP("127.0.0.1:80", ListenOptions{})
+		type pair struct {
+			client, server *TCP
+			left, got      int
+		}
+		var all []*pair
+		for range 10 {
+			c := newSocket(&app{})
+			if err := h.ConnectTCP(c, port("127.0.0.1:80"), Bound{}); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, &pair{client: c, server: accept(), left: 200_000})
+		}
+		buf := make([]byte, 200_000)
+		done := 0
+		for limit := h.clock.Now().Add(time.Hour); done < len(all) && h.clock.Now() < limit; {
+			for _, p := range all { // all write before anybody reads
+				n, err := p.client.Write(buf[:p.left])
+				if p.left -= n; err != nil && err != ErrWouldBlock {
+					t.Fatal(err)
+				}
+				if used, _ := h.Memory(); used > budget+64<<10+512 {
+					t.Errorf("%d bytes are used of a budget of %d", used, budget)
+				}
+			}
+			for _, p := range all {
+				n, _ := p.server.Read(buf)
+				if p.got += n; n > 0 && p.got == 200_000 {
+					done++
+				}
+			}
+			w.clock.Step()
+		}
+		if done != len(all) {
+			t.Errorf("budget %d: %d of %d transfers ended in an hour", budget, done, len(all))
+		}
+	}
+}
+
+// fill has n connections, whose servers do not read, hold data until the client can send no more.
+func (w *world) fill(n int) (clients, servers []*TCP) {
+	w.t.Helper()
+	for range n {
+		c, s := w.pair()
+		for {
+			if k, _ := c.Write([]byte{1}); k == 0 { // one byte at a time
+				break
+			}
+		}
+		clients, servers = append(clients, c), append(servers, s)
+	}
+	return clients, servers
+}
+
+// Data that piles up unread, a byte at a time, stays within the budgets of both ends, charged at the capacity of what it pins.
+func TestUnreadBytesStayWithinTheBudget(t *testing.T) {
+	for name, o := range map[string]pipe.Options{"super-segments": {MTU: 65535}, "MTU 1500": {MTU: 1500, NoOffload: true}} {
+		t.Run(name, func(t *testing.T) {
+			const budget = 256 << 10
+			da, db := pipe.New(o)
+			w := joinWorld(t, da, db, Config{Memory: budget}, Config{Memory: budget})
+			w.fill(8)
+			for _, s := range []*Stack{w.a, w.b} {
+				used, _ := s.Memory()
+				if used > budget+64<<10 {
+					t.Errorf("%d bytes are used of a budget of %d", used, budget)
+				}
+			}
+			_, a := w.a.Packets().Buffers().Outstanding()
+			_, b := w.b.Packets().Buffers().Outstanding()
+			if a+b > 2*budget+128<<10 {
+				t.Errorf("%d bytes of memory are in use, the budgets are %d", a+b, 2*budget)
+			}
+		})
+	}
+}
+
+// Whoever was refused for want of memory is woken when another socket gives some back.
+func TestMemoryGivenBackWakesWriters(t *testing.T) {
+	for name, give := range map[string]func(reader *TCP){
+		"read": func(reader *TCP) {
+			for {
+				if _, err := reader.Read(make([]byte, 64<<10)); err != nil {
+					return
+				}
+			}
+		},
+		"aborted": func(reader *TCP) { _ = reader.Abort() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			da, db := pipe.New(pipe.Options{NoOffload: true})
+			w := joinWorld(t, da, db, Config{}, Config{Memory: 256 << 10})
+			// The writer holds more than its minimum: data that it does not read.
+			client, writer := w.pair()
+			write(t, client, string(randomBytes(2*pressedRoom)))
+			w.clock.Advance(time.Second)
+			var readers []*TCP
+			for w.b.memory.used.Load() < w.b.memory.soft() {
+				client, reader := w.pair()
+				for range 10 {
+					write(t, client, string(randomBytes(1400)))
+				}
+				w.clock.Advance(time.Second)
+				readers = append(readers, reader)
+			}
+			told := &app{}
+			writer.SetNotifier(told)
+			if n, err := writer.Write([]byte("x")); err != ErrWouldBlock {
+				t.Fatalf("Write under pressure: %d, %v", n, err)
+			}
+			for _, r := range readers {
+				give(r)
+			}
+			if told.ready&WriteReady == 0 {
+				t.Fatal("the writer was not woken")
+			}
+			if n, err := writer.Write([]byte("x")); n != 1 {
+				t.Errorf("Write when there is memory again: %v", err)
+			}
+		})
+	}
+}
+
+// Data behind a hole, which no reader can take, is not kept beyond the budget: what fills the hole is.
+func TestDataBehindHolesStaysWithinTheBudget(t *testing.T) {
+	const budget = 64 << 10
+	h := newHost(t, Config{Memory: budget})
+	_, d := h.attach(InterfaceConfig{}, "192.0.2.1/24")
+	_, accept := h.listenTCP("192.0.2.1:80", ListenOptions{})
+	var peers []*peer
+	var servers []*TCP
+	data := string(randomBytes(1400))
+	for n := range 4 {
+		p := h.dial(d, fmt.Sprintf("192.0.2.9:%d", n+1), "192.0.2.1:80")
+		peers, servers = append(peers, p), append(servers, accept())
+		p.seq += 1400
+		for range 40 {
+			p.send(wire.ACK, data)
+			d.take()
+		}
+		p.seq -= 41 * 1400
+	}
+	if used, _ := h.Memory(); used > budget*7/8+2048 || used < budget/2 {
+		t.Errorf("%d bytes are used of a budget of %d", used, budget)
+	}
+	for i, p := range peers {
+		p.send(wire.ACK, data)
+		if n, err := servers[i].Read(make([]byte, 1<<16)); n < 1400 {
+			t.Errorf("connection %d: read %d in order: %v", i, n, err)
+		}
+	}
+	if n := h.Stats().TCP.MemoryDrops; n == 0 {
+		t.Error("no drops are counted")
+	}
+}
+
+// An acknowledgment counts although there is no memory for the data that it came with: it gives memory back.
+func TestAcknowledgmentsCountUnderPressure(t *testing.T) {
+	const budget = 64 << 10
+	h := newHost(t, Config{Memory: budget})
+	_, d := h.attach(InterfaceConfig{}, "192.0.2.1/24")
+	c, p := h.connect(d, "192.0.2.9:80", Bound{})
+	for {
+		if n, _ := c.Write(make([]byte, 1400)); n == 0 {
+			break
+		}
+	}
+	p.seq += 10000 // not in order
+	for _, b := range d.take() {
+		h := parse(b).tcp()
+		p.ack = h.Seq() + uint32(len(h)-h.DataOffset())
+	}
+	before, _ := h.Memory()
+	p.send(wire.ACK, string(randomBytes(1400)))
+	if after, _ := h.Memory(); after >= before {
+		t.Errorf("%d bytes are used after an ACK, before %d", after, before)
+	}
+}
