@@ -14,13 +14,17 @@ import (
 	"github.com/weirnet/weir/link/capture"
 )
 
-// everyChecksum has tshark verify what it leaves to network cards by default.
-var everyChecksum = []string{"-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"}
+// tsharkOptions have tshark verify every checksum, of which it leaves some to network cards by default, and not guess from ports, which are
+// chosen at random, or from data, which is random, what protocol the data could be of.
+var tsharkOptions = []string{
+	"-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE",
+	"-d", "tcp.port==1-65535,data", "-d", "udp.port==1-65535,data",
+}
 
 // tshark reads a capture and returns what it writes.
 func tshark(t *testing.T, file string, args ...string) string {
 	t.Helper()
-	return nstest.Command(t, patience, "tshark", append(append([]string{"-n", "-r", file}, everyChecksum...), args...)...)
+	return nstest.Command(t, patience, "tshark", append(append([]string{"-n", "-r", file}, tsharkOptions...), args...)...)
 }
 
 // frames counts the frames that each of the filters selects.

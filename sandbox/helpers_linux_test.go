@@ -38,7 +38,6 @@ var helpers = map[string]func(args []string) int{
 			return 1
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(patience))
 		data, _ := io.ReadAll(os.Stdin)
 		if _, err := c.Write(data); err != nil {
 			fmt.Println(err)
@@ -48,7 +47,12 @@ var helpers = map[string]func(args []string) int{
 			t.CloseWrite()
 		}
 		got := make([]byte, len(data))
-		if _, err := io.ReadFull(c, got); err != nil {
+		_, err = readFull(c, got)
+		for start := time.Now(); errors.Is(err, os.ErrDeadlineExceeded) && time.Since(start) < patience; { // of UDP: datagrams may be lost
+			c.Write(data)
+			_, err = readFull(c, got)
+		}
+		if err != nil {
 			fmt.Println(err)
 			return 1
 		}
@@ -107,6 +111,16 @@ func run(serve func(*os.File) (func(), error), args []string) int {
 		fmt.Println("afterwards in the foreground:", now == unix.Getpgrp(), err)
 	}
 	return ExitCode(err)
+}
+
+// readFull is io.ReadFull with a deadline: of a datagram's usual round trip for UDP.
+func readFull(c net.Conn, p []byte) (int, error) {
+	c.SetReadDeadline(time.Now().Add(patience))
+	if _, ok := c.(*net.UDPConn); ok {
+		c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		return c.Read(p)
+	}
+	return io.ReadFull(c, p)
 }
 
 // innerVariable names the helper that the program in the sandbox of helper run is.

@@ -49,7 +49,8 @@ type order struct {
 	ExtraFiles   int
 	PIDNamespace bool
 	MTU          int
-	Resolv       string // content of /etc/resolv.conf
+	Resolv       string   // content of /etc/resolv.conf
+	SignalMask   []uint64 // what the program has blocked
 }
 
 // failure is an error on its way to the parent.

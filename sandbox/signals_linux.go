@@ -6,6 +6,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,65 +40,79 @@ func (r *running) forwardSignals() {
 	})
 }
 
-// group tells signals that came to the whole process group from those that came to one process. The init is a member of the group only
-// to get the former: what the parent got and the init did too, the program has got as well.
-type group struct {
-	mu   sync.Mutex
-	seen map[os.Signal][]time.Time
-	news chan struct{} // closed, and replaced, when a signal has come
+// signalSet is signals as the kernel has a set of them.
+func signalSet(signals []os.Signal) (set unix.Sigset_t) {
+	const bits = 8 * unsafe.Sizeof(set.Val[0])
+	for _, s := range signals {
+		n := uintptr(s.(syscall.Signal)) - 1
+		set.Val[n/bits] |= 1 << (n % bits)
+	}
+	return set
 }
 
-const (
-	// groupDelay is how much later than the parent the init may get a signal of the group. The kernel marks it pending with all members
-	// at once; what takes time is that threads are scheduled.
-	groupDelay = 30 * time.Millisecond
-	// groupMemory is how much earlier.
-	groupMemory = time.Second
-)
+// group tells signals that came to the whole process group from those that came to one process. The init is a member of the group only
+// to get the former: what the parent got and the init did too, the program has got as well.
+//
+// The init is executed with these signals blocked, and blocked they stay, in all of its threads: the kernel marks a signal pending with all
+// members at once, and there it can be looked up whenever the parent asks, which a handler's being run in time could not be counted on.
+type group struct {
+	file *os.File // a signalfd: reading takes a pending signal
+	raw  syscall.RawConn
 
-// watch starts to take notice of the signals that come to this process.
-func watchGroup() *group {
-	g := &group{seen: map[os.Signal][]time.Time{}, news: make(chan struct{})}
-	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, forwarded()...)
+	mu   sync.Mutex
+	seen map[syscall.Signal]time.Time // taken, and nobody has asked for them yet
+}
+
+// groupMemory is how long a signal that nobody asks for is remembered: what the program sends to its init alone must not be mistaken,
+// later, for one that it got itself.
+const groupMemory = time.Second
+
+// watchGroup starts to watch for signals to the group.
+func watchGroup() (*group, error) {
+	set := signalSet(forwarded())
+	fd, err := unix.Signalfd(-1, &set, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK)
+	if err != nil {
+		return nil, os.NewSyscallError("signalfd", err)
+	}
+	g := &group{file: os.NewFile(uintptr(fd), "signalfd"), seen: map[syscall.Signal]time.Time{}}
+	if g.raw, err = g.file.SyscallConn(); err != nil {
+		return nil, err
+	}
 	go func() {
-		for s := range signals {
+		_ = g.raw.Read(func(fd uintptr) bool {
 			g.mu.Lock()
-			g.seen[s] = append(g.seen[s], time.Now())
-			close(g.news)
-			g.news = make(chan struct{})
-			g.mu.Unlock()
-		}
+			defer g.mu.Unlock()
+			g.take(int(fd))
+			return false // for ever
+		})
 	}()
-	return g
+	return g, nil
+}
+
+// take notes what is pending. g.mu is held: whoever asks finds a signal either pending or noted.
+func (g *group) take(fd int) {
+	var info unix.SignalfdSiginfo
+	b := (*[unsafe.Sizeof(info)]byte)(unsafe.Pointer(&info))
+	for {
+		n, err := unix.Read(fd, b[:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n != len(b) {
+			return
+		}
+		g.seen[syscall.Signal(info.Signo)] = time.Now()
+	}
 }
 
 // got says whether s, which the parent just got, came to the group. One signal seen answers one question.
-func (g *group) got(s os.Signal) bool {
-	timeout := time.NewTimer(groupDelay)
-	defer timeout.Stop()
-	for {
-		g.mu.Lock()
-		seen := g.seen[s]
-		for len(seen) > 0 && time.Since(seen[0]) > groupMemory {
-			seen = seen[1:]
-		}
-		found := len(seen) > 0
-		if found {
-			seen = seen[1:]
-		}
-		g.seen[s] = seen
-		news := g.news
-		g.mu.Unlock()
-		if found {
-			return true
-		}
-		select {
-		case <-news:
-		case <-timeout.C:
-			return false
-		}
-	}
+func (g *group) got(s syscall.Signal) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_ = g.raw.Control(func(fd uintptr) { g.take(int(fd)) })
+	at, ok := g.seen[s]
+	delete(g.seen, s)
+	return ok && time.Since(at) < groupMemory
 }
 
 // keepTerminal has the terminal's foreground process group be ours again when the program has ended, if it is now. A shell that runs as

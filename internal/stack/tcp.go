@@ -303,7 +303,7 @@ func (t *TCP) account() {
 // dropStage gives the writer's chunk back when nothing is queued that it could extend: an idle connection holds none.
 func (t *TCP) dropStage() {
 	if t.stage != nil && t.writing == 0 && t.conn.SendQueue() == 0 {
-		t.stage.Release()
+		t.stage.Clear()
 		t.stack.ropes.Put(t.stage)
 		t.stage = nil
 	}

@@ -47,6 +47,8 @@ type Relay struct {
 	flows  chan struct{} // a token for each UDP flow
 	pings  sync.Once     // the line that says why echo does not work
 
+	refusals refusals
+
 	mu      sync.Mutex
 	closers []func()
 }

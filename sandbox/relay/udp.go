@@ -3,7 +3,9 @@ package relay
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,6 +26,9 @@ func (r *Relay) udp(req *weir.UDPRequest) {
 		return
 	}
 	dst, err := r.outside(req.Dst)
+	if err == nil {
+		err = r.refusals.take(req.Src, req.Dst)
+	}
 	if err != nil {
 		req.Reject(err)
 		return
@@ -48,11 +53,11 @@ func (r *Relay) udp(req *weir.UDPRequest) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		f.copy(guest, host)
+		r.refusals.note(req.Src, req.Dst, f.copy(guest, host))
 		host.Close()
 		guest.Close()
 	}()
-	f.copy(host, guest)
+	r.refusals.note(req.Src, req.Dst, f.copy(host, guest))
 	host.Close()
 	guest.Close()
 	<-done
@@ -86,27 +91,85 @@ func (f *flow) quiet() time.Duration {
 }
 
 // copy moves datagrams from src to dst until the flow is idle or one of them is closed. Errors that ICMP brought (a refused port, a host
-// not to be reached) end the flow: the next datagram begins a new one.
-func (f *flow) copy(dst, src net.Conn) {
+// not to be reached) end the flow: the next datagram begins a new one. The error is src's, or what dst had to say about a datagram before.
+func (f *flow) copy(dst, src net.Conn) error {
 	buf := make([]byte, maxDatagram)
 	for {
 		left := f.quiet()
 		if left <= 0 {
-			return
+			return nil
 		}
-		if src.SetReadDeadline(time.Now().Add(left)) != nil {
-			return
+		if err := src.SetReadDeadline(time.Now().Add(left)); err != nil {
+			return err
 		}
 		n, err := src.Read(buf)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			continue
 		}
 		if err != nil {
-			return
+			return err
 		}
 		f.touch()
 		if _, err := dst.Write(buf[:n]); err != nil && !errors.Is(err, syscall.EMSGSIZE) {
-			return
+			return err
 		}
 	}
+}
+
+// refusals remembers flows that ended because the far end, or the way to it, said no: the datagram that it was said about is gone by then,
+// so the program is told when it sends the next.
+type refusals struct {
+	mu   sync.Mutex
+	ends map[[2]netip.AddrPort]refusal // by source and destination
+}
+
+type refusal struct {
+	err  error
+	when time.Time
+}
+
+const (
+	refusalMemory = 5 * time.Second // as long as programs wait before they try again
+	maxRefusals   = 1024
+)
+
+// note remembers that a flow ended with err, if that is something to be told.
+func (r *refusals) note(src, dst netip.AddrPort, err error) {
+	if !isICMP(err) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	if r.ends == nil {
+		r.ends = map[[2]netip.AddrPort]refusal{}
+	}
+	if len(r.ends) >= maxRefusals {
+		for k, e := range r.ends {
+			if now.Sub(e.when) > refusalMemory {
+				delete(r.ends, k)
+			}
+		}
+	}
+	if len(r.ends) < maxRefusals {
+		r.ends[[2]netip.AddrPort{src, dst}] = refusal{rejection(err), now}
+	}
+}
+
+// take returns how the flow ended, once, if that was a refusal and not long ago.
+func (r *refusals) take(src, dst netip.AddrPort) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := [2]netip.AddrPort{src, dst}
+	e, ok := r.ends[k]
+	delete(r.ends, k)
+	if !ok || time.Since(e.when) > refusalMemory {
+		return nil
+	}
+	return e.err
+}
+
+// isICMP reports whether a socket's error is one that ICMP brings.
+func isICMP(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EACCES)
 }
