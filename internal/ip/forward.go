@@ -32,6 +32,10 @@ func (l *Layer) forward4(in *inbound, p *packet.Packet, h wire.IPv4) {
 	if !h.IsFragment() {
 		consumeTransport(p, h.Protocol())
 	}
+	if !gsoFits(p, packet.GSOTCP4, packet.GSOUDP4, h.Protocol()) {
+		drop(p, &in.c.inHdrErrors)
+		return
+	}
 	tooBig := wireSize(p) > out.MTU
 	if tooBig && h.DontFragment() {
 		l.sendError(in.now, p, icmpError{
@@ -61,6 +65,10 @@ func (l *Layer) forward6(in *inbound, p *packet.Packet, h wire.IPv6) {
 		return
 	}
 	consumeTransport(p, h.NextHeader())
+	if !gsoFits(p, packet.GSOTCP6, packet.GSOUDP6, h.NextHeader()) {
+		drop(p, &in.c.inHdrErrors)
+		return
+	}
 	if wireSize(p) > out.MTU {
 		l.sendError(in.now, p, icmpError{typ: uint8(wire.ICMPv6PacketTooBig), rest: uint32(out.MTU)})
 		drop(p, &in.c.fragFails)
@@ -88,6 +96,19 @@ func consumeTransport(p *packet.Packet, protocol wire.Protocol) {
 		return
 	}
 	p.Consume(packet.Transport, n)
+}
+
+// gsoFits reports whether a packet that is to be cut is of the protocol for which its device says so, transport header and all.
+func gsoFits(p *packet.Packet, tcp, udp packet.GSO, protocol wire.Protocol) bool {
+	switch p.GSO {
+	case packet.GSONone:
+		return true
+	case tcp:
+		return protocol == wire.ProtoTCP && len(p.Header(packet.Transport)) >= wire.TCPMinLen
+	case udp:
+		return protocol == wire.ProtoUDP && len(p.Header(packet.Transport)) == wire.UDPLen
+	}
+	return false
 }
 
 // wireSize is the size of the packet, or of the largest that it is cut into.

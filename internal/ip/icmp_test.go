@@ -2,9 +2,11 @@ package ip
 
 import (
 	"bytes"
+	"encoding/binary"
 	"testing"
 	"time"
 
+	"github.com/weirnet/weir/checksum"
 	"github.com/weirnet/weir/packet"
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/wire"
@@ -415,5 +417,29 @@ func TestErrorWithoutAddress(t *testing.T) {
 	}
 	if w.Stats().OutNoRoutes != 1 {
 		t.Errorf("%+v", w.Stats())
+	}
+}
+
+// TestQuotePartial: a quoted packet whose checksum was never computed, as one from TUN or a pipe, is quoted with the right one.
+func TestQuotePartial(t *testing.T) {
+	for _, b := range [][]byte{udp4(peer4, own4, pattern(99)), udp6(peer6, own6, pattern(99))} {
+		w := newWorld(t)
+		w.refuse = true
+		partial := bytes.Clone(b)
+		start := len(b) - wire.UDPLen - 99
+		from, to := addr(peer4), addr(own4)
+		if start == wire.IPv6Len {
+			from, to = addr(peer6), addr(own6)
+		}
+		binary.BigEndian.PutUint16(partial[start+6:], checksum.PseudoHeader(from, to, uint8(wire.ProtoUDP), wire.UDPLen+99))
+		w.input(ifOne, partial, func(p *packet.Packet) {
+			p.Checksum, p.CsumStart, p.CsumOffset = packet.ChecksumPartial, uint16(start), 6
+		})
+		if len(w.sent) != 1 {
+			t.Fatalf("%d sent", len(w.sent))
+		}
+		if _, _, _, _, _, body := errorOf(t, w.sent[0]); !bytes.Equal(body, b) {
+			t.Errorf("quoted %x, want %x", body, b)
+		}
 	}
 }
