@@ -212,11 +212,28 @@ func TestForwardStates(t *testing.T) {
 		}
 		// Segments that do not fit the way out.
 		w := newWorld(t, forwarding)
+		kind := packet.GSOTCP4
+		if is6 {
+			kind = packet.GSOTCP6
+		}
 		w.input(ifOne, segment(is6, 5000), func(p *packet.Packet) {
-			p.Checksum, p.GSO, p.GSOSize = packet.ChecksumVerified, packet.GSOTCP4, uint16(1281-header-20)
+			p.Checksum, p.GSO, p.GSOSize = packet.ChecksumVerified, kind, uint16(1281-header-20)
 		})
 		if len(w.sent) != 1 || w.sent[0].iface != ifOne || w.Stats().Forwarded != 0 {
 			t.Errorf("%d sent: %+v", len(w.sent), w.Stats())
+		}
+		// What the device says wrongly to be a super-segment of the other family, or of UDP.
+		for _, wrong := range []packet.GSO{packet.GSOTCP4, packet.GSOTCP6, packet.GSOUDP4, packet.GSOUDP6} {
+			if wrong == kind {
+				continue
+			}
+			w := newWorld(t, forwarding)
+			w.input(ifOne, segment(is6, 5000), func(p *packet.Packet) {
+				p.Checksum, p.GSO, p.GSOSize = packet.ChecksumVerified, wrong, 1000
+			})
+			if len(w.sent) != 0 || w.Stats().InHdrErrors != 1 {
+				t.Errorf("kind %d: %d sent: %+v", wrong, len(w.sent), w.Stats())
+			}
 		}
 	})
 }
