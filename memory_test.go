@@ -29,16 +29,20 @@ func TestIdleMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A port of ours serves one connection to the server: we take as many addresses as that needs.
+	local := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + i/16000)}) }
+	var ours []netip.Addr
+	for i := 0; i < conns; i += 16000 {
+		ours = append(ours, local(i))
+	}
+	if err := a.Interfaces()[1].SetAddrs(prefixes(ours...)...); err != nil {
+		t.Fatal(err)
+	}
 	ends := make([]*weir.TCPConn, 0, 2*conns)
 	before, goroutines := heap(), runtime.NumGoroutine()
 	var one [1]byte
 	for i := range conns {
-		// A port of the dialler's serves one connection to each of the server's addresses: we take as many of ours.
-		local := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + i/16000)}), 0)
-		x, err := (&weir.Dialer{Stack: a, Local: local, Control: func(o *weir.SockOpts) error {
-			o.Transparent = true
-			return nil
-		}}).DialContext(context.Background(), "tcp", "192.0.2.2:80")
+		x, err := a.DialTCP(context.Background(), netip.AddrPortFrom(local(i), 0), netip.AddrPortFrom(addrB4, 80))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,7 +50,7 @@ func TestIdleMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ends = append(ends, x.(*weir.TCPConn), y)
+		ends = append(ends, x, y)
 	}
 	for i := 0; i < len(ends); i += 2 {
 		for _, k := range []int{i, i + 1} {

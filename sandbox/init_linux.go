@@ -42,12 +42,8 @@ func runInit() int {
 		fmt.Fprintf(os.Stderr, "%s: this is no command: it is started by package sandbox (%v)\n", initName, err)
 		return ExitFailed
 	}
-	g, err := watchGroup()
-	s := &supervisor{conn: c, group: g}
-	if err == nil {
-		err = s.greet()
-	}
-	if err != nil {
+	s := &supervisor{conn: c, group: watchGroup()}
+	if err := s.greet(); err != nil {
 		return ExitFailed
 	}
 	file, f := s.prepare()
@@ -165,15 +161,7 @@ func (s *supervisor) execute() (pid int, err error) {
 	if !o.PIDNamespace {
 		attr.Sys.Pdeathsig = syscall.SIGKILL
 	}
-	// The program is not to have the signals blocked that we have. So they must not be here, for as long as it takes.
-	var blocked, mask unix.Sigset_t
-	copy(mask.Val[:], o.SignalMask)
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &mask, &blocked); err != nil {
-		return 0, os.NewSyscallError("rt_sigprocmask", err)
-	}
-	pid, err = syscall.ForkExec(o.Path, o.Args, attr)
-	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &blocked, nil)
-	if err != nil {
+	if pid, err = syscall.ForkExec(o.Path, o.Args, attr); err != nil {
 		return 0, err
 	}
 	for i := range o.ExtraFiles {

@@ -308,6 +308,18 @@ func TestNamespacesMissing(t *testing.T) {
 	}
 }
 
+func TestPendingIn(t *testing.T) {
+	status := "Name:\tx\nSigPnd:\t0000000000000002\nShdPnd:\t0000000000004001\nSigBlk:\t0000000000000002\n"
+	for s, want := range map[syscall.Signal]bool{unix.SIGHUP: true, unix.SIGINT: false, unix.SIGTERM: true} {
+		if got := pendingIn(status, s); got != want {
+			t.Errorf("%v: %v", s, got)
+		}
+	}
+	if pendingIn("ShdPnd:\tx\n", unix.SIGHUP) || pendingIn("", unix.SIGHUP) {
+		t.Error("from nothing")
+	}
+}
+
 func TestIdentity(t *testing.T) {
 	want := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1000}, {ContainerID: 100000, HostID: 100000, Size: 65536}}
 	if got := identity("         0       1000       1000\n    100000     231072      65536\n"); fmt.Sprint(got) != fmt.Sprint(want) {

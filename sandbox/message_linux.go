@@ -49,8 +49,7 @@ type order struct {
 	ExtraFiles   int
 	PIDNamespace bool
 	MTU          int
-	Resolv       string   // content of /etc/resolv.conf
-	SignalMask   []uint64 // what the program has blocked
+	Resolv       string // content of /etc/resolv.conf
 }
 
 // failure is an error on its way to the parent.

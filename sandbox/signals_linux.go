@@ -3,10 +3,11 @@ package sandbox
 import (
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,79 +41,101 @@ func (r *running) forwardSignals() {
 	})
 }
 
-// signalSet is signals as the kernel has a set of them.
-func signalSet(signals []os.Signal) (set unix.Sigset_t) {
-	const bits = 8 * unsafe.Sizeof(set.Val[0])
-	for _, s := range signals {
-		n := uintptr(s.(syscall.Signal)) - 1
-		set.Val[n/bits] |= 1 << (n % bits)
-	}
-	return set
-}
-
 // group tells signals that came to the whole process group from those that came to one process. The init is a member of the group only
 // to get the former: what the parent got and the init did too, the program has got as well.
 //
-// The init is executed with these signals blocked, and blocked they stay, in all of its threads: the kernel marks a signal pending with all
-// members at once, and there it can be looked up whenever the parent asks, which a handler's being run in time could not be counted on.
+// The kernel marks a signal pending with all members of a group at once. So when the parent asks, the signal is still pending here, or
+// has been handled and is in seen, or (for the moment that it takes from one to the other) soon will be. As everywhere, the same signal
+// twice within the time that it takes a process to handle one may be one signal to it.
 type group struct {
-	file *os.File // a signalfd: reading takes a pending signal
-	raw  syscall.RawConn
-
 	mu   sync.Mutex
-	seen map[syscall.Signal]time.Time // taken, and nobody has asked for them yet
+	seen map[syscall.Signal][]time.Time // handled, and nobody has asked for them yet
+	owed map[syscall.Signal]bool        // were asked for while pending: not to be put into seen when they are handled
+	news chan struct{}                  // closed, and replaced, when seen grows
 }
 
-// groupMemory is how long a signal that nobody asks for is remembered: what the program sends to its init alone must not be mistaken,
-// later, for one that it got itself.
-const groupMemory = time.Second
+const (
+	// groupDelay is how long handling a signal may take, once it is not pending any more.
+	groupDelay = 30 * time.Millisecond
+	// groupMemory is how long a signal is remembered that nobody asks for: what the program sends to its init alone must not be mistaken,
+	// later, for one that it got itself.
+	groupMemory = time.Second
+)
 
 // watchGroup starts to watch for signals to the group.
-func watchGroup() (*group, error) {
-	set := signalSet(forwarded())
-	fd, err := unix.Signalfd(-1, &set, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK)
-	if err != nil {
-		return nil, os.NewSyscallError("signalfd", err)
-	}
-	g := &group{file: os.NewFile(uintptr(fd), "signalfd"), seen: map[syscall.Signal]time.Time{}}
-	if g.raw, err = g.file.SyscallConn(); err != nil {
-		return nil, err
-	}
+func watchGroup() *group {
+	g := &group{seen: map[syscall.Signal][]time.Time{}, owed: map[syscall.Signal]bool{}, news: make(chan struct{})}
+	signals := make(chan os.Signal, 64)
+	signal.Notify(signals, forwarded()...)
 	go func() {
-		_ = g.raw.Read(func(fd uintptr) bool {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			g.take(int(fd))
-			return false // for ever
-		})
+		for s := range signals {
+			g.handled(s.(syscall.Signal))
+		}
 	}()
-	return g, nil
+	return g
 }
 
-// take notes what is pending. g.mu is held: whoever asks finds a signal either pending or noted.
-func (g *group) take(fd int) {
-	var info unix.SignalfdSiginfo
-	b := (*[unsafe.Sizeof(info)]byte)(unsafe.Pointer(&info))
-	for {
-		n, err := unix.Read(fd, b[:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n != len(b) {
-			return
-		}
-		g.seen[syscall.Signal(info.Signo)] = time.Now()
+func (g *group) handled(s syscall.Signal) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.owed[s] {
+		g.owed[s] = false
+		return
 	}
+	g.seen[s] = append(g.seen[s], time.Now())
+	close(g.news)
+	g.news = make(chan struct{})
 }
 
 // got says whether s, which the parent just got, came to the group. One signal seen answers one question.
 func (g *group) got(s syscall.Signal) bool {
+	timeout := time.NewTimer(groupDelay)
+	defer timeout.Stop()
+	for {
+		found, news := g.take(s)
+		if found {
+			return true
+		}
+		select {
+		case <-news:
+		case <-timeout.C:
+			return false
+		}
+	}
+}
+
+// take answers got as far as that can be known now. If it is false, news will be closed when it may be otherwise.
+func (g *group) take(s syscall.Signal) (found bool, news chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	_ = g.raw.Control(func(fd uintptr) { g.take(int(fd)) })
-	at, ok := g.seen[s]
-	delete(g.seen, s)
-	return ok && time.Since(at) < groupMemory
+	seen := g.seen[s]
+	for len(seen) > 0 && time.Since(seen[0]) > groupMemory {
+		seen = seen[1:]
+	}
+	if found = len(seen) > 0; found {
+		seen = seen[1:]
+	} else if found = pending(s); found {
+		g.owed[s] = true
+	}
+	g.seen[s] = seen
+	return found, g.news
+}
+
+// pending says whether a signal is pending with this process.
+func pending(s syscall.Signal) bool {
+	status, _ := os.ReadFile("/proc/self/status")
+	return pendingIn(string(status), s)
+}
+
+// pendingIn reads the line "ShdPnd: 0000000000004000" of a /proc/PID/status.
+func pendingIn(status string, s syscall.Signal) bool {
+	for line := range strings.Lines(status) {
+		if mask, ok := strings.CutPrefix(line, "ShdPnd:"); ok {
+			bits, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			return err == nil && bits>>(s-1)&1 != 0
+		}
+	}
+	return false
 }
 
 // keepTerminal has the terminal's foreground process group be ours again when the program has ended, if it is now. A shell that runs as

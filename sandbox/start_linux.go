@@ -132,7 +132,7 @@ func (c *Cmd) launch(o *order, io *stdio) (*os.File, error) {
 		Stdin: io.files[0], Stdout: io.files[1], Stderr: io.files[2], ExtraFiles: append([]*os.File{theirs}, c.ExtraFiles...),
 		SysProcAttr: attributes(o.PIDNamespace),
 	}
-	err = r.startInit(o)
+	err = r.startInit()
 	theirs.Close() // else the end of the init would not be the end of the stream
 	if err != nil {
 		ours.Close()
@@ -156,18 +156,12 @@ func (c *Cmd) launch(o *order, io *stdio) (*os.File, error) {
 
 // startInit starts the init from a thread that lives as long as the init: the kernel kills the init when that thread ends, not when the
 // process does.
-func (r *running) startInit(o *order) error {
+func (r *running) startInit() error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		blocked, mask := signalSet(forwarded()), unix.Sigset_t{}
-		err := unix.PthreadSigmask(unix.SIG_BLOCK, &blocked, &mask) // which the init inherits: see group
-		if err == nil {
-			o.SignalMask = mask.Val[:]
-			err = r.init.Start()
-			_ = unix.PthreadSigmask(unix.SIG_SETMASK, &mask, nil)
-		}
+		err := r.init.Start()
 		started <- err
 		if err == nil {
 			_ = r.init.Wait() // r.init.ProcessState says it better

@@ -173,9 +173,13 @@ func (c *Conn) selectWindow() uint16 {
 
 // Footprint is the chunk capacity, in bytes, that send queue, unread and out-of-order data hold.
 func (c *Conn) Footprint() int {
-	n := c.charged()
-	if c.snd != nil {
-		n += c.snd.queue.Footprint()
+	return c.charged() + c.SendFootprint()
+}
+
+// SendFootprint is the part of Footprint that the send queue holds.
+func (c *Conn) SendFootprint() int {
+	if c.snd == nil {
+		return 0
 	}
-	return n
+	return c.snd.queue.Footprint()
 }

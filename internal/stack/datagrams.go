@@ -30,7 +30,7 @@ type datagrams struct {
 func (d *datagrams) add(p *packet.Packet, src netip.AddrPort, limit int) bool {
 	data := p.Data()
 	least := min(data.Footprint(), 4*data.Size()) + recordSize // after the copy of what fills less than a quarter of its chunk
-	if d.n > 0 && d.charged+least > limit || !d.stack.memory.reserve(d.charged, least) {
+	if d.n > 0 && d.charged+least > limit || !d.stack.memory.received.reserve(d.charged, least) {
 		return false
 	}
 	if d.n == len(d.ring) {
@@ -43,13 +43,13 @@ func (d *datagrams) add(p *packet.Packet, src netip.AddrPort, limit int) bool {
 	d.n++
 	held := g.buf.Footprint() + recordSize
 	d.charged += held
-	d.stack.memory.charge(held - least)
+	d.stack.memory.received.charge(held - least)
 	return true
 }
 
 func (d *datagrams) charge(n int) {
 	d.charged += n
-	d.stack.memory.charge(n)
+	d.stack.memory.received.charge(n)
 }
 
 func (d *datagrams) grow() {

@@ -7,23 +7,16 @@ import (
 
 const (
 	// leastMemory is the least budget with which the steps below are larger than chunks, in bytes.
-	leastMemory = 256 << 10
-	// pressedRoom is what a socket may hold although the budget is nearly used up, so that it can make progress, in bytes.
+	leastMemory = 512 << 10
+	// pressedRoom is what a socket may hold of a share that is nearly used up, so that it can make progress, in bytes.
 	pressedRoom = 16 << 10
 )
 
-// memory keeps what all socket queues hold together within a budget, in bytes of chunk capacity. It grows tight in three steps, so that
-// those who are ahead never take what those behind need to go on:
-//
-//   - up to soft (three quarters) everybody may hold as much as its own limits allow;
-//   - from there to firm (seven eighths) only sockets may take more that then hold no more than pressedRoom;
-//   - the last eighth is for data that a reader is waiting for, for when it is read, memory is given back: without it senders could fill
-//     the budget with what their peers on the same stack then have no memory to receive.
-//
-// Who takes memory reserves it before: only the last step may be exceeded, by a packet for each goroutine that delivers.
+// memory keeps what all socket queues hold together within a budget, in bytes of chunk capacity. Half of it is for what is sent, half for
+// what is received: who has memory for the one waits for nobody who holds the other.
 type memory struct {
-	used   atomic.Int64
-	budget int64
+	budget         int64
+	sent, received share
 
 	starving atomic.Bool // somebody is on a list (a hint to relieve; changes under mu)
 
@@ -31,20 +24,36 @@ type memory struct {
 	lists [2][]*TCP  // writers that were refused: those that hold pressedRoom, and the others
 }
 
-func (m *memory) init(budget int64) { m.budget = max(budget, leastMemory) }
+func (m *memory) init(budget int64) {
+	m.budget = max(budget, leastMemory)
+	m.sent.budget, m.received.budget = m.budget/2, m.budget/2
+}
 
-func (m *memory) soft() int64 { return m.budget - m.budget/4 }
-func (m *memory) firm() int64 { return m.budget - m.budget/8 }
+// share is half of the memory. It grows tight in steps, so that those who are ahead never take what those behind need to go on:
+//
+//   - up to soft (three quarters) everybody may hold as much as its own limits allow;
+//   - from there to firm (seven eighths) only sockets may take more that then hold no more than pressedRoom;
+//   - the last eighth is for what somebody waits for who holds nothing: data in order for a reader, for when it is read, memory is given
+//     back.
+//
+// Who takes memory reserves it before: only the last step may be exceeded, by a packet (or rope) for each goroutine that is at it.
+type share struct {
+	used   atomic.Int64
+	budget int64
+}
+
+func (m *share) soft() int64 { return m.budget - m.budget/4 }
+func (m *share) firm() int64 { return m.budget - m.budget/8 }
 
 // charge adds to what is held, or with a negative delta gives it back; relieve is then the caller's to call.
-func (m *memory) charge(delta int) {
+func (m *share) charge(delta int) {
 	if delta != 0 {
 		m.used.Add(int64(delta))
 	}
 }
 
 // reserve charges n bytes for a socket that holds held, if it may take so much.
-func (m *memory) reserve(held, n int) bool {
+func (m *share) reserve(held, n int) bool {
 	limit := m.soft()
 	if held+n <= pressedRoom {
 		limit = m.firm()
@@ -56,8 +65,8 @@ func (m *memory) reserve(held, n int) bool {
 	return false
 }
 
-// reserveForReader charges n bytes that a reader is waiting for, unless all of the budget is used.
-func (m *memory) reserveForReader(n int) bool {
+// reserveLast charges n bytes unless all of the share is used.
+func (m *share) reserveLast(n int) bool {
 	if m.used.Load() >= m.budget {
 		return false
 	}
@@ -65,12 +74,18 @@ func (m *memory) reserveForReader(n int) bool {
 	return true
 }
 
+// account charges what a side of t holds, no more and no less.
+func (m *share) account(charged *int, held int) {
+	m.charge(held - *charged)
+	*charged = held
+}
+
 // wakeBelow is how much must be in use, at most, for the writers of a list to be woken: room for a chunk, so that they are not in vain.
 func (m *memory) wakeBelow(class int) int64 {
 	if class == 0 {
-		return m.soft() - pressedRoom
+		return m.sent.soft() - pressedRoom
 	}
-	return m.firm() - pressedRoom
+	return m.sent.firm() - pressedRoom
 }
 
 // starve puts t on the list of its class, if it is not there; t.mu is held. The caller then tries again: memory may have been given back
@@ -89,10 +104,16 @@ func (m *memory) starve(t *TCP) {
 
 // starvedClass is the list on which t's writer waits; t.mu is held.
 func (t *TCP) starvedClass() int {
-	if t.charged >= pressedRoom {
+	if t.sent >= pressedRoom {
 		return 0
 	}
 	return 1
+}
+
+// mayWake reports whether a writer that was refused can go on; t.mu is held.
+func (t *TCP) mayWake() bool {
+	m := &t.stack.memory
+	return t.starved != 0 && m.sent.used.Load() <= m.wakeBelow(t.starvedClass())
 }
 
 // take empties a list.
@@ -105,7 +126,7 @@ func (m *memory) take(class int) []*TCP {
 	return all
 }
 
-// relieve wakes the writers for whom there is memory again. Whoever has given some back calls it, with no lock held. While nobody is
+// relieve wakes the writers for whom there is memory again. Whoever may have given some back calls it, with no lock held. While nobody is
 // refused it costs a load.
 func (s *Stack) relieve() {
 	m := &s.memory
@@ -113,7 +134,7 @@ func (s *Stack) relieve() {
 		return
 	}
 	for class := range m.lists {
-		if m.used.Load() > m.wakeBelow(class) {
+		if m.sent.used.Load() > m.wakeBelow(class) {
 			continue
 		}
 		for _, t := range m.take(class) {
@@ -131,4 +152,7 @@ func (t *TCP) fed(class int) {
 }
 
 // Memory returns the chunk capacity, in bytes, that socket queues hold, and the budget.
-func (s *Stack) Memory() (used, budget int64) { return s.memory.used.Load(), s.memory.budget }
+func (s *Stack) Memory() (used, budget int64) {
+	m := &s.memory
+	return m.sent.used.Load() + m.received.used.Load(), m.budget
+}

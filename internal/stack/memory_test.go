@@ -8,6 +8,7 @@ import (
 
 	"github.com/weirnet/weir/link/loop"
 	"github.com/weirnet/weir/link/pipe"
+	"github.com/weirnet/weir/tcp"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -103,7 +104,7 @@ func (w *world) fill(n int) (clients, servers []*TCP) {
 func TestUnreadBytesStayWithinTheBudget(t *testing.T) {
 	for name, o := range map[string]pipe.Options{"super-segments": {MTU: 65535}, "MTU 1500": {MTU: 1500, NoOffload: true}} {
 		t.Run(name, func(t *testing.T) {
-			const budget = 256 << 10
+			const budget = leastMemory
 			da, db := pipe.New(o)
 			w := joinWorld(t, da, db, Config{Memory: budget}, Config{Memory: budget})
 			w.fill(8)
@@ -119,55 +120,63 @@ func TestUnreadBytesStayWithinTheBudget(t *testing.T) {
 	}
 }
 
+// fillUp writes until no more is taken.
+func fillUp(t *TCP) {
+	for b := make([]byte, 10_000); ; {
+		if n, _ := t.Write(b); n == 0 {
+			return
+		}
+	}
+}
+
 // Whoever was refused for want of memory is woken when another socket gives some back.
 func TestMemoryGivenBackWakesWriters(t *testing.T) {
-	for name, give := range map[string]func(reader *TCP){
-		"read": func(reader *TCP) {
-			for {
-				if _, err := reader.Read(make([]byte, 64<<10)); err != nil {
-					return
+	for name, give := range map[string]func(w *world, hog, peer *TCP){
+		"acknowledged": func(w *world, hog, peer *TCP) {
+			for range 100 {
+				for {
+					if _, err := peer.Read(make([]byte, 64<<10)); err != nil {
+						break
+					}
 				}
+				w.clock.Step()
 			}
 		},
-		"aborted": func(reader *TCP) { _ = reader.Abort() },
+		"aborted": func(w *world, hog, peer *TCP) { _ = hog.Abort() },
+		"reset":   func(w *world, hog, peer *TCP) { _ = peer.Abort() },
 	} {
-		t.Run(name, func(t *testing.T) {
-			da, db := pipe.New(pipe.Options{NoOffload: true})
-			w := joinWorld(t, da, db, Config{}, Config{Memory: 256 << 10})
-			// The writer holds more than its minimum: data that it does not read.
-			client, writer := w.pair()
-			write(t, client, string(randomBytes(2*pressedRoom)))
-			w.clock.Advance(time.Second)
-			var readers []*TCP
-			for w.b.memory.used.Load() < w.b.memory.soft() {
-				client, reader := w.pair()
-				for range 10 {
-					write(t, client, string(randomBytes(1400)))
+		for _, least := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, least %v", name, least), func(t *testing.T) {
+				da, db := pipe.New(pipe.Options{NoOffload: true})
+				w := joinWorld(t, da, db, Config{}, Config{Memory: 1 << 20})
+				_, writer := w.pair()
+				if !least { // it holds more than its minimum: its peer does not read
+					write(t, writer, string(randomBytes(64<<10+2*pressedRoom)))
 				}
-				w.clock.Advance(time.Second)
-				readers = append(readers, reader)
-			}
-			told := &app{}
-			writer.SetNotifier(told)
-			if n, err := writer.Write([]byte("x")); err != ErrWouldBlock {
-				t.Fatalf("Write under pressure: %d, %v", n, err)
-			}
-			for _, r := range readers {
-				give(r)
-			}
-			if told.ready&WriteReady == 0 {
-				t.Fatal("the writer was not woken")
-			}
-			if n, err := writer.Write([]byte("x")); n != 1 {
-				t.Errorf("Write when there is memory again: %v", err)
-			}
-		})
+				peer, hog := w.pair()
+				fillUp(hog)
+				for w.b.memory.sent.used.Load() <= w.b.memory.sent.firm()-pressedRoom { // others take their minimum
+					_, other := w.pair()
+					fillUp(other)
+				}
+				told := &app{}
+				writer.SetNotifier(told)
+				fillUp(writer)
+				told.ready = 0
+				if give(w, hog, peer); told.ready&WriteReady == 0 {
+					t.Fatal("the writer was not woken")
+				}
+				if n, err := writer.Write([]byte("x")); n != 1 {
+					t.Errorf("Write when there is memory again: %v", err)
+				}
+			})
+		}
 	}
 }
 
 // Data behind a hole, which no reader can take, is not kept beyond the budget: what fills the hole is.
 func TestDataBehindHolesStaysWithinTheBudget(t *testing.T) {
-	const budget = 256 << 10
+	const budget = leastMemory
 	h := newHost(t, Config{Memory: budget})
 	_, d := h.attach(InterfaceConfig{}, "192.0.2.1/24")
 	_, accept := h.listenTCP("192.0.2.1:80", ListenOptions{})
@@ -184,7 +193,7 @@ func TestDataBehindHolesStaysWithinTheBudget(t *testing.T) {
 		}
 		p.seq -= 41 * 1400
 	}
-	if used, _ := h.Memory(); used > budget*7/8+2048 || used < budget/2 {
+	if used, _ := h.Memory(); used > budget/2*7/8+2048 || used < budget/4 {
 		t.Errorf("%d bytes are used of a budget of %d", used, budget)
 	}
 	for i, p := range peers {
@@ -200,22 +209,21 @@ func TestDataBehindHolesStaysWithinTheBudget(t *testing.T) {
 
 // An acknowledgment counts although there is no memory for the data that it came with: it gives memory back.
 func TestAcknowledgmentsCountUnderPressure(t *testing.T) {
-	h := newHost(t, Config{Memory: leastMemory})
+	h := newHost(t, Config{})
 	_, d := h.attach(InterfaceConfig{}, "192.0.2.1/24")
 	c, p := h.connect(d, "192.0.2.9:80", Bound{})
-	for {
-		if n, _ := c.Write(make([]byte, 1400)); n == 0 {
-			break
-		}
+	write(t, c, "data")
+	p.receive()
+	m := &h.memory.received
+	m.charge(int(m.budget))
+	p.send(wire.ACK|wire.PSH|wire.FIN, "more")
+	if i := c.Info(); i.SendQueue != 0 || i.ReceiveQueue != 0 || h.Stats().TCP.MemoryDrops != 1 {
+		t.Errorf("with an ACK and data for which there is no memory: %+v", i)
 	}
-	p.seq += 10000 // not in order
-	for _, b := range d.take() {
-		h := parse(b).tcp()
-		p.ack = h.Seq() + uint32(len(h)-h.DataOffset())
-	}
-	before, _ := h.Memory()
-	p.send(wire.ACK, string(randomBytes(1400)))
-	if after, _ := h.Memory(); after >= before {
-		t.Errorf("%d bytes are used after an ACK, before %d", after, before)
+	m.charge(-int(m.budget))
+	p.seq -= 4
+	p.send(wire.ACK|wire.PSH, "more")
+	if i := c.Info(); i.ReceiveQueue != 4 || i.State != tcp.Established {
+		t.Errorf("when there is memory again: %+v", i)
 	}
 }

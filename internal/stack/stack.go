@@ -43,7 +43,7 @@ type Config struct {
 
 	Packets *packet.Pool
 	TCP     *tcp.Config // not to be shared with another stack; nil: the defaults
-	Memory  int64       // bytes of chunk capacity that all socket queues together may hold; 512 MiB, at least 256 KiB
+	Memory  int64       // bytes of chunk capacity that all socket queues together may hold; 512 MiB, at least 512 KiB
 	Forward bool        // route between interfaces
 
 	MaxPending int // request handlers at once; 1024

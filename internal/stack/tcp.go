@@ -27,8 +27,9 @@ type TCP struct {
 	iface    *Interface // the way out, as of pathGen; nil: none
 	next     txWaiter
 	stage    *buffer.Buffer // the writer's: chunks being filled, and room behind what is queued
-	charged  int            // of the stack's memory budget
-	writing  int            // of charged: reserved by the writer that is filling stage without the lock
+	sent     int            // charged to the stack's memory for what is sent
+	received int            // the same for what is received
+	writing  int            // of sent: reserved by the writer that is filling stage without the lock
 	pathGen  uint64
 	pathMTU  uint32
 	hash     uint32
@@ -260,10 +261,10 @@ func (t *TCP) input(now sched.Time, seg *tcp.Segment, b *batch) bool {
 
 // mayTake reserves memory for the data of a segment, if there is some: within the budget, or because the reader waits for just this.
 func (t *TCP) mayTake(seg *tcp.Segment) bool {
-	m := &t.stack.memory
+	m := &t.stack.memory.received
 	least := min(seg.Payload.Footprint(), 4*seg.Payload.Size()) // after the copy of what fills less than a quarter of its chunk
-	if m.reserve(t.charged, least) || t.conn.ReadSize() == 0 && t.conn.InOrder(seg) && m.reserveForReader(least) {
-		t.charged += least
+	if m.reserve(t.received, least) || t.conn.ReadSize() == 0 && t.conn.InOrder(seg) && m.reserveLast(least) {
+		t.received += least
 		return true
 	}
 	return false
@@ -287,7 +288,10 @@ func (t *TCP) settle(now sched.Time, ev tcp.Events) Ready {
 	t.dropStage()
 	t.account()
 	r := readiness(ev)
-	if m := &t.stack.memory; t.starved != 0 && m.used.Load() <= m.wakeBelow(t.starvedClass()) {
+	if t.mayWake() {
+		r |= WriteReady
+	}
+	if t.closed && t.drained() { // the owner's Close may linger
 		r |= WriteReady
 	}
 	return r
@@ -295,9 +299,9 @@ func (t *TCP) settle(now sched.Time, ev tcp.Events) Ready {
 
 // account charges what t holds, no more and no less, to the stack's memory; t.mu is held.
 func (t *TCP) account() {
-	held := t.conn.Footprint() + t.writing
-	t.stack.memory.charge(held - t.charged)
-	t.charged = held
+	sent := t.conn.SendFootprint()
+	t.stack.memory.sent.account(&t.sent, sent+t.writing)
+	t.stack.memory.received.account(&t.received, t.conn.Footprint()-sent)
 }
 
 // dropStage gives the writer's chunk back when nothing is queued that it could extend: an idle connection holds none.

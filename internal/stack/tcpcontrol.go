@@ -92,10 +92,19 @@ func (t *TCP) shut() {
 }
 
 // Drained reports whether everything written was acknowledged, and the FIN too if one was sent; or the connection is over.
+// The Notifier of a closed socket is told WriteReady when that comes about.
 func (t *TCP) Drained() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.conn.SendQueue() == 0 && t.conn.State() != tcp.FinWait1 && t.conn.State() != tcp.Closing && t.conn.State() != tcp.LastAck
+	return t.drained()
+}
+
+func (t *TCP) drained() bool {
+	switch t.conn.State() {
+	case tcp.FinWait1, tcp.Closing, tcp.LastAck:
+		return false
+	}
+	return t.conn.SendQueue() == 0
 }
 
 // LocalAddr names our end.

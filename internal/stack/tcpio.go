@@ -127,19 +127,18 @@ func (t *TCP) sendSpace() (int, error) {
 // reserve charges the memory for n more bytes in stage, or for fewer if there is not so much, and returns how many; 0: none now, and
 // the writer will be woken. t.mu is held.
 func (t *TCP) reserve(n int) int {
-	m := &t.stack.memory
 	if k := t.tryReserve(n); k > 0 {
 		return k
 	}
-	m.starve(t)
+	t.stack.memory.starve(t)
 	return t.tryReserve(n)
 }
 
 func (t *TCP) tryReserve(n int) int {
 	for ; n > 0; n /= 4 {
 		cost := t.stage.AppendCost(n)
-		if t.stack.memory.reserve(t.charged, cost) {
-			t.charged += cost
+		if t.stack.memory.sent.reserve(t.sent, cost) {
+			t.sent += cost
 			return n
 		}
 	}
@@ -183,14 +182,14 @@ func (t *TCP) writeSome(p []byte) (int, error) {
 	if t.stage == nil {
 		t.stage = s.ropes.Get().(*buffer.Buffer)
 	}
-	before := t.charged
+	before := t.sent
 	n := t.reserve(min(len(p), space, writeSlice))
 	if n == 0 {
 		t.mu.Unlock()
 		return 0, ErrWouldBlock
 	}
 	if n > copyLocked {
-		t.writing = t.charged - before
+		t.writing = t.sent - before
 		t.mu.Unlock()
 		t.stage.Append(p[:n])
 		t.mu.Lock()
@@ -231,8 +230,9 @@ func (t *TCP) publish(rope *buffer.Buffer) error {
 func (t *TCP) reserveRope(n int) bool {
 	m := &t.stack.memory
 	for range 2 {
-		if m.reserve(t.charged, n) || t.charged == 0 && m.used.Load() < m.soft() {
-			return true // to the byte, by publish
+		if m.sent.reserve(t.sent, n) || t.sent == 0 && m.sent.reserveLast(n) {
+			t.sent += n
+			return true
 		}
 		m.starve(t)
 	}

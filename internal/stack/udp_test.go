@@ -389,3 +389,29 @@ func TestEphemeralPortsRunOut(t *testing.T) {
 		t.Errorf("port %d, want the one that is free, %d", u.LocalAddr().Port(), freed)
 	}
 }
+
+// A datagram that is larger than the whole queue may be is received if the queue is empty: its fragments are charged at the capacity of
+// their chunks, so that else a limit of 64 KiB would keep out datagrams of less.
+func TestUDPLargerThanItsQueue(t *testing.T) {
+	w := newWorld(t, pipe.Options{NoOffload: true})
+	server, client := &UDP{}, &UDP{}
+	if err := w.b.ListenUDP(server, netip.AddrPortFrom(addrB, 53), ListenOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.a.ConnectUDP(client, netip.AddrPortFrom(addrB, 53), Bound{}); err != nil {
+		t.Fatal(err)
+	}
+	server.SetReadBuffer(16 << 10)
+	for range 2 { // the second finds a queue that is not empty
+		if err := client.Write(make([]byte, 65507)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := make([]byte, 1<<16)
+	if n, _, truncated, err := server.ReadFrom(b); n != 65507 || truncated || err != nil {
+		t.Errorf("read %d bytes, truncated %v: %v", n, truncated, err)
+	}
+	if _, _, _, err := server.ReadFrom(b); err != ErrWouldBlock {
+		t.Errorf("the second datagram: %v, want that it was dropped", err)
+	}
+}

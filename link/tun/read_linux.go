@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// batchPackets and batchBytes end a batch. More packets would hold back the first for the sake of the last; more bytes than about
-	// half of a second-level cache would be out of it before somebody reads them.
+	// batchPackets and batchBytes end a batch. More packets would hold back the first for the sake of the last; more bytes would be out of
+	// the cache before somebody reads them. (Throughput of super-segments was the same with 128 KiB to 1 MiB.)
 	batchPackets = 64
 	batchBytes   = 512 << 10
 
