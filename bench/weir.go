@@ -50,7 +50,9 @@ func weirHost(dev link.Device, addr netip.Addr) (*weir.Stack, error) {
 	return s, errors.Join(err)
 }
 
-func (w *weirWorld) listen() (net.Listener, error) { return w.b.ListenTCP(netip.AddrPortFrom(hostB, tcpPort)) }
+func (w *weirWorld) listen() (net.Listener, error) {
+	return w.b.ListenTCP(netip.AddrPortFrom(hostB, tcpPort))
+}
 
 func (w *weirWorld) dial() (net.Conn, error) {
 	return w.a.Dial("tcp", netip.AddrPortFrom(hostB, tcpPort).String())
