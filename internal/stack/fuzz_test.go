@@ -291,7 +291,7 @@ func turn(b []byte) {
 
 // mend gives a packet the checksums that it should have, as far as it is one.
 func mend(b []byte) {
-	if wire.IPVersion(b) == 4 {
+	if wire.IPVersion(b) == 4 || len(b) < wire.IPv6Len {
 		b[0] = 0x45
 		h := wire.IPv4(b)
 		h.SetTotalLen(len(b))

@@ -167,8 +167,10 @@ func (s *Stack) Close() {
 	s.binds.each(func(b *bind) { b.owner.shut() })
 	s.flows.each(func(f *flow) { f.owner.shut() })
 	s.pings.each(func(p *Ping) { p.shut() })
-	s.flushAll()
 	for _, i := range s.openInterfaces() {
+		for _, q := range i.queues {
+			q.drain() // of the RSTs
+		}
 		_ = i.Close()
 	}
 	s.timers.Stop()

@@ -29,7 +29,7 @@ type TCP struct {
 	stage    *buffer.Buffer // the writer's: chunks being filled, and room behind what is queued
 	sent     int            // charged to the stack's memory for what is sent
 	received int            // the same for what is received
-	writing  int            // of sent: reserved by the writer that is filling stage without the lock
+	reserved int            // of sent: by the writer that is filling stage
 	pathGen  uint64
 	pathMTU  uint32
 	hash     uint32
@@ -37,6 +37,7 @@ type TCP struct {
 
 	inTable     bool
 	waiting     bool  // on a transmit queue's waiting list
+	filling     bool  // stage is in a writer's hands, without the lock
 	closed      bool  // by the application, or with the stack
 	starved     uint8 // lists of the stack's memory that it is on
 	errTaken    bool  // the error was reported; what follows is EOF and EPIPE, as with a kernel's socket
@@ -300,13 +301,13 @@ func (t *TCP) settle(now sched.Time, ev tcp.Events) Ready {
 // account charges what t holds, no more and no less, to the stack's memory; t.mu is held.
 func (t *TCP) account() {
 	sent := t.conn.SendFootprint()
-	t.stack.memory.sent.account(&t.sent, sent+t.writing)
+	t.stack.memory.sent.account(&t.sent, sent+t.reserved)
 	t.stack.memory.received.account(&t.received, t.conn.Footprint()-sent)
 }
 
 // dropStage gives the writer's chunk back when nothing is queued that it could extend: an idle connection holds none.
 func (t *TCP) dropStage() {
-	if t.stage != nil && t.writing == 0 && t.conn.SendQueue() == 0 {
+	if t.stage != nil && !t.filling && t.conn.SendQueue() == 0 {
 		t.stage.Clear()
 		t.stack.ropes.Put(t.stage)
 		t.stage = nil

@@ -189,11 +189,11 @@ func (t *TCP) writeSome(p []byte) (int, error) {
 		return 0, ErrWouldBlock
 	}
 	if n > copyLocked {
-		t.writing = t.sent - before
+		t.filling, t.reserved = true, t.sent-before
 		t.mu.Unlock()
 		t.stage.Append(p[:n])
 		t.mu.Lock()
-		t.writing = 0
+		t.filling, t.reserved = false, 0
 	} else {
 		t.stage.Append(p[:n])
 	}

@@ -46,6 +46,7 @@ type txQueue struct {
 	closed    bool
 	head      txWaiter // waiting list, FIFO
 	tail      txWaiter
+	idle      chan struct{} // closed when busy is cleared; nil: nobody waits for that
 	wake      chan struct{} // the helper's, nil before its first need
 	helperEnd chan struct{}
 
@@ -219,6 +220,10 @@ func (q *txQueue) run(budget int) {
 		q.mu.Lock()
 		if q.closed || q.full || !q.work() {
 			q.busy = false
+			if q.idle != nil {
+				close(q.idle)
+				q.idle = nil
+			}
 			q.active.Store(q.work())
 			if q.closed {
 				q.releaseReady()
@@ -343,6 +348,26 @@ func (q *txQueue) writable() {
 	q.unblocked++
 	q.mu.Unlock()
 	q.flush(0)
+}
+
+// drain returns when everything is sent, be it by a flusher that is at work already, or when the device is full. The caller is not inside
+// of a delivery.
+func (q *txQueue) drain() {
+	q.flush(0)
+	if q.stack.inline {
+		return // there is no goroutine to wait for
+	}
+	q.mu.Lock()
+	if !q.busy {
+		q.mu.Unlock()
+		return
+	}
+	if q.idle == nil {
+		q.idle = make(chan struct{})
+	}
+	idle := q.idle
+	q.mu.Unlock()
+	<-idle
 }
 
 // shut refuses what comes, ends the helper, and releases what is queued. A flusher that is at work releases what it holds itself.
