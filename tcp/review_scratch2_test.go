@@ -171,8 +171,8 @@ func TestScratchScripts(t *testing.T) {
 			< . 1:1(0) ack 1 sack 9001:9601
 			< . 1:1(0) ack 1 sack 9001:10001
 			> . 1:1001(1000) ack 1
-			< . 1:1(0) ack 3001 sack 8001:10001
-			> . 3001:4001(1000) ack 1
+			< . 1:1(0) ack 4001 sack 8001:10001
+			> . 4001:5001(1000) ack 1
 			quiet`},
 	})
 }

@@ -169,7 +169,7 @@ func (s *Stack) Close() {
 	s.pings.each(func(p *Ping) { p.shut() })
 	for _, i := range s.openInterfaces() {
 		for _, q := range i.queues {
-			q.drain() // of the RSTs
+			q.flush(0) // of the RSTs
 		}
 		_ = i.Close()
 	}

@@ -70,7 +70,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	defer w.close()
 
-	f := &file{size: o.Size, seed: o.Seed}
+	f := &file{size: o.Size, seed: o.Seed, sent: make(chan [sha256.Size]byte, 1)}
 	srv, conns, err := serve(w.server, f)
 	if err != nil {
 		return nil, err
@@ -88,7 +88,11 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Sent = f.sum()
+	select { // the last byte may have arrived before its writer has noticed
+	case r.Sent = <-f.sent:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if c := conns.last.Load(); c != nil {
 		r.Server = c.Info()
 	}
@@ -208,7 +212,7 @@ func (c *counter) Write(p []byte) (int, error) {
 type file struct {
 	size int64
 	seed uint64
-	sent atomic.Pointer[[sha256.Size]byte]
+	sent chan [sha256.Size]byte // what its SHA-256 was, when all was written
 }
 
 func (f *file) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
@@ -220,14 +224,5 @@ func (f *file) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	}
 	h := sha256.New()
 	_, _ = io.Copy(w, io.TeeReader(io.LimitReader(rand.NewChaCha8(key), f.size), h)) // an error shows at the client, by length and sum
-	sum := [sha256.Size]byte(h.Sum(nil))
-	f.sent.Store(&sum)
-}
-
-// sum returns the SHA-256 of what the server wrote, zero if it did not come to the end.
-func (f *file) sum() (sum [sha256.Size]byte) {
-	if s := f.sent.Load(); s != nil {
-		sum = *s
-	}
-	return sum
+	f.sent <- [sha256.Size]byte(h.Sum(nil))
 }

@@ -1,0 +1,112 @@
+package weir_test
+
+import (
+	"context"
+	"io"
+	"net/netip"
+	"testing"
+
+	"github.com/weirnet/weir"
+	"github.com/weirnet/weir/link/pipe"
+)
+
+func BenchmarkRoundTrip(b *testing.B) {
+	x, y := tcpPair(b, weir.Config{}, pipe.Options{})
+	go func() {
+		p := make([]byte, 1)
+		for {
+			if _, err := y.Read(p); err != nil {
+				return
+			}
+			y.Write(p)
+		}
+	}()
+	p := make([]byte, 1)
+	for b.Loop() {
+		x.Write(p)
+		if _, err := x.Read(p); err != nil {
+			b.Fatal(err)
+		}
+	}
+	x.Close()
+}
+
+func BenchmarkBulk(b *testing.B) {
+	for name, o := range map[string]pipe.Options{"super-segments": {}, "packets": {NoOffload: true}} {
+		b.Run(name, func(b *testing.B) {
+			x, y := tcpPair(b, weir.Config{}, o)
+			const size = 256 << 10
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				p := make([]byte, size)
+				for {
+					if _, err := y.Read(p); err != nil {
+						return
+					}
+				}
+			}()
+			p := make([]byte, size)
+			b.SetBytes(size)
+			for b.Loop() {
+				if _, err := x.Write(p); err != nil {
+					b.Fatal(err)
+				}
+			}
+			x.Close()
+			<-done
+		})
+	}
+}
+
+func BenchmarkConnect(b *testing.B) {
+	s, d := newPair(b, weir.Config{}, pipe.Options{})
+	l, err := d.ListenTCP(netip.AddrPortFrom(addrB4, 80))
+	if err != nil {
+		b.Fatal(err)
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { io.Copy(c, c); c.Close() }()
+		}
+	}()
+	p := make([]byte, 1)
+	b.ReportAllocs()
+	for b.Loop() {
+		c, err := s.DialTCP(context.Background(), netip.AddrPort{}, netip.AddrPortFrom(addrB4, 80))
+		if err != nil {
+			b.Fatal(err)
+		}
+		c.Write(p)
+		c.CloseWrite()
+		if _, err := io.ReadAll(c); err != nil {
+			b.Fatal(err)
+		}
+		c.Close()
+	}
+}
+
+func BenchmarkUDP(b *testing.B) {
+	s, d := newPair(b, weir.Config{}, pipe.Options{})
+	u, err := d.ListenUDP(netip.AddrPortFrom(addrB4, 9))
+	if err != nil {
+		b.Fatal(err)
+	}
+	c, err := s.DialUDP(context.Background(), netip.AddrPort{}, netip.AddrPortFrom(addrB4, 9))
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := make([]byte, 64)
+	for b.Loop() {
+		if _, err := c.Write(p); err != nil {
+			b.Fatal(err)
+		}
+		if _, _, err := u.ReadFromUDPAddrPort(p); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
