@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/weirnet/weir/internal/stack"
 	"github.com/weirnet/weir/wire"
@@ -121,15 +122,18 @@ func parsePort(proto, port string) (uint16, error) {
 }
 
 // target splits what a call names as its far or local end into an address without zone and the number of the interface that zone or
-// name ask for.
+// name ask for. A link-local address of IPv6 must have one: EINVAL, as kernels say.
 func (s *Stack) target(a netip.AddrPort, iface string) (netip.AddrPort, int, error) {
 	addr := a.Addr().Unmap()
 	if zone := addr.Zone(); zone != "" {
 		iface = zone
 	}
 	index, err := s.ifaceIndex(iface)
-	if err != nil {
+	switch {
+	case err != nil:
 		return a, 0, err
+	case index == 0 && addr.Is6() && addr.IsLinkLocalUnicast():
+		return a, 0, syscall.EINVAL
 	}
 	return netip.AddrPortFrom(addr.WithZone(""), a.Port()), index, nil
 }

@@ -1,6 +1,7 @@
 package weir
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/netip"
@@ -160,22 +161,19 @@ func (n network) ourselves(a netip.AddrPort) netip.AddrPort {
 // bound is what the Dialer's fields and Control ask for.
 func (d *Dialer) bound(network string, remote netip.AddrPort) (stack.Bound, netip.AddrPort, SockOpts, error) {
 	b, none := stack.Bound{}, SockOpts{}
-	local, iface, err := d.Stack.target(d.Local, d.Interface)
+	to, iface, err := d.Stack.target(remote, d.Interface)
 	if err != nil {
 		return b, remote, none, err
 	}
-	remote, zone, err := d.Stack.target(remote, "")
+	local, bound, err := d.Stack.target(d.Local, cmp.Or(d.Interface, remote.Addr().Zone()))
 	if err != nil {
 		return b, remote, none, err
-	}
-	if iface == 0 {
-		iface = zone
 	}
 	o, err := options(d.Control, SockOpts{Network: strings.TrimRight(network, "46"), Local: d.Local, Remote: remote})
 	if err != nil {
 		return b, remote, none, err
 	}
-	return stack.Bound{Local: local, Iface: iface, Transparent: o.Transparent}, remote, o, nil
+	return stack.Bound{Local: local, Iface: cmp.Or(bound, iface), Transparent: o.Transparent}, to, o, nil
 }
 
 // dialTCP makes one attempt.

@@ -70,6 +70,8 @@ func (r *request) ended(err error) error {
 // TCPRequest is a SYN that no listener took: somebody wants a connection from Src to Dst. Nothing was answered yet.
 type TCPRequest struct {
 	Src, Dst netip.AddrPort
+	// Interface is the name of the one by which it came.
+	Interface string
 	request
 	inner *stack.TCPRequest
 }
@@ -84,7 +86,7 @@ func (s *Stack) HandleTCP(handler func(*TCPRequest)) {
 	}
 	s.inner.SetTCPHandler(func(in *stack.TCPRequest) {
 		s.call(func() {
-			r := &TCPRequest{Src: in.Src, Dst: in.Dst, request: request{stack: s}, inner: in}
+			r := &TCPRequest{Src: in.Src, Dst: in.Dst, Interface: s.inner.InterfaceName(in.Iface), request: request{stack: s}, inner: in}
 			in.SetNotifier((*requestNotifier)(&r.request))
 			defer r.end()
 			defer r.Reject(syscall.ECONNREFUSED) // does nothing after a decision
@@ -146,6 +148,8 @@ func (r *TCPRequest) Reject(err error) error { return r.inner.Reject(err) }
 // UDPRequest is the first datagram of a flow from Src to Dst that no socket took.
 type UDPRequest struct {
 	Src, Dst netip.AddrPort
+	// Interface is the name of the one by which it came.
+	Interface string
 	request
 	inner *stack.UDPRequest
 }
@@ -160,7 +164,7 @@ func (s *Stack) HandleUDP(handler func(*UDPRequest)) {
 	}
 	s.inner.SetUDPHandler(func(in *stack.UDPRequest) {
 		s.call(func() {
-			r := &UDPRequest{Src: in.Src, Dst: in.Dst, request: request{stack: s}, inner: in}
+			r := &UDPRequest{Src: in.Src, Dst: in.Dst, Interface: s.inner.InterfaceName(in.Iface), request: request{stack: s}, inner: in}
 			in.SetNotifier((*requestNotifier)(&r.request))
 			defer r.end()
 			defer r.Reject(syscall.ECONNREFUSED) // does nothing after a decision
@@ -194,6 +198,8 @@ func (r *UDPRequest) Reject(err error) error { return r.inner.Reject(err) }
 type EchoRequest struct {
 	Src, Dst netip.Addr
 	ID, Seq  uint16
+	// Interface is the name of the one by which it came.
+	Interface string
 	request
 	inner *stack.EchoRequest
 }
@@ -207,7 +213,7 @@ func (s *Stack) HandleEcho(handler func(*EchoRequest)) {
 	}
 	s.inner.SetEchoHandler(func(in *stack.EchoRequest) {
 		s.call(func() {
-			r := &EchoRequest{Src: in.Src, Dst: in.Dst, ID: in.ID, Seq: in.Seq, request: request{stack: s}, inner: in}
+			r := &EchoRequest{Src: in.Src, Dst: in.Dst, ID: in.ID, Seq: in.Seq, Interface: s.inner.InterfaceName(in.Iface), request: request{stack: s}, inner: in}
 			r.ctx, r.cancel = context.WithTimeout(s.ctx, decideWithin)
 			defer r.end()
 			defer r.Reject(syscall.ECONNREFUSED) // does nothing after a decision

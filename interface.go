@@ -2,7 +2,6 @@ package weir
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 
 	"github.com/weirnet/weir/internal/stack"
@@ -40,9 +39,6 @@ func (s *Stack) AddInterface(c InterfaceConfig) (*Interface, error) {
 		Name: c.Name, Device: c.Device, Addrs: c.Addrs, Gateway4: c.Gateway4, Gateway6: c.Gateway6,
 		AnyDestination: c.AnyDestination, Isolated: c.Isolated, Down: c.Down,
 	})
-	if err != nil && s.inner.Closed() {
-		err = fmt.Errorf("add interface %s: %w", c.Name, net.ErrClosed)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("weir: %w", err)
 	}
@@ -83,7 +79,7 @@ type InterfaceInfo struct {
 func (i *Interface) Info() InterfaceInfo { return InterfaceInfo(i.inner.Info()) }
 
 // Name returns the interface's name.
-func (i *Interface) Name() string { return i.inner.Info().Name }
+func (i *Interface) Name() string { return i.inner.Name() }
 
 // SetAddrs replaces the addresses. Connections from an address that is no longer ours find no way and time out.
 func (i *Interface) SetAddrs(addrs ...netip.Prefix) error {

@@ -193,6 +193,12 @@ var parityCases = []struct {
 		_, err := w.udp("udp4", "0.0.0.0").WriteToUDPAddrPort(buf100, netip.MustParseAddrPort("198.18.0.1:80"))
 		w.note("sendto", err)
 	}},
+	{name: "link-local address without zone", run: func(w *parityWorld) {
+		dialCase("tcp", "[fe80::1]:80")(w)
+		dialCase("udp", "[fe80::1]:80")(w)
+		listenCase("tcp", "[fe80::1]:80")(w)
+		packetCase("udp", "[fe80::1]:80")(w)
+	}},
 	{name: "unknown network", run: func(w *parityWorld) {
 		for _, network := range []string{"", "tcp5", "foo", "ip4"} {
 			dialCase(network, "127.0.0.1:1")(w)

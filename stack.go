@@ -164,6 +164,26 @@ func (s *Stack) Close() error {
 	return nil
 }
 
+// Shutdown ends the stack gently. It closes all listeners, takes no further requests, closes every TCP connection with a FIN behind what
+// was written (one with something unread with a RST, as TCPConn.Close does), waits until the peers have it all or ctx ends, and then
+// does what Close does. The error is ctx's, if it ended first.
+func (s *Stack) Shutdown(ctx context.Context) error {
+	s.inner.StopListening()
+	var open []*TCPConn
+	s.inner.EachTCP(func(t *stack.TCP) { open = append(open, (*TCPConn)(t.Notifier().(*tcpNotifier))) })
+	for _, c := range open {
+		c.shut(false)
+	}
+	var err error
+	for _, c := range open {
+		if err = c.drain(ctx); err != nil {
+			break
+		}
+	}
+	_ = s.Close()
+	return err
+}
+
 // SetRoutes replaces the routes that SetRoutes has set; those to the prefixes and gateways of interfaces stay. On an error nothing
 // changes.
 func (s *Stack) SetRoutes(routes []Route) error {

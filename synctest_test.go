@@ -299,3 +299,42 @@ func TestRace(t *testing.T) {
 		}
 	})
 }
+
+func TestShutdown(t *testing.T) {
+	inBubble(t, 100*time.Millisecond, func(t *testing.T, a, b *weir.Stack) {
+		x, y := connect(t, a, b, netip.AddrPortFrom(addrB4, 80))
+		l, err := a.Listen("tcp", ":81")
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.Write(make([]byte, 100_000))
+		got := make(chan int)
+		go func() {
+			p, err := io.ReadAll(y)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- len(p)
+		}()
+		err = took(t, "shutdown", 200*time.Millisecond, 3*time.Second, func() error { return a.Shutdown(context.Background()) })
+		if n := <-got; n != 100_000 || err != nil {
+			t.Errorf("%d bytes arrived, %v", n, err)
+		}
+		for what, err := range map[string]error{"accept": second(l.Accept()), "read": second(x.Read(buf100)), "dial": second(a.Dial("tcp", "192.0.2.2:80"))} {
+			if !errors.Is(err, net.ErrClosed) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	})
+	inBubble(t, 0, func(t *testing.T, a, b *weir.Stack) {
+		x, _ := connect(t, a, b, netip.AddrPortFrom(addrB4, 80))
+		b.Interface("eth0").SetUp(false)
+		x.Write([]byte("hello"))
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		err := took(t, "shutdown", time.Minute, time.Minute, func() error { return a.Shutdown(ctx) })
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package weir
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/netip"
@@ -174,11 +175,24 @@ func (c *TCPConn) act(call string, fn func() error) error {
 // Close ends the connection for this program: calls under way and later ones give net.ErrClosed. What was written is still sent (see
 // SetLinger). If something was not read, the peer gets a RST.
 func (c *TCPConn) Close() error {
-	if c.state.Or(connClosed)&connClosed != 0 {
+	linger := c.linger.Load()
+	if !c.shut(linger == 0) {
 		return c.fail("close", "close", net.ErrClosed)
 	}
-	linger := c.linger.Load()
-	if linger == 0 {
+	if linger > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(linger)*time.Second)
+		defer cancel()
+		_ = c.drain(ctx)
+	}
+	return nil
+}
+
+// shut is Close without its waiting; false: it was closed already.
+func (c *TCPConn) shut(reset bool) bool {
+	if c.state.Or(connClosed)&connClosed != 0 {
+		return false
+	}
+	if reset {
 		_ = c.sock.Abort()
 	} else {
 		_ = c.sock.Close()
@@ -187,22 +201,21 @@ func (c *TCPConn) Close() error {
 	c.wr.wake()
 	c.rd.dropDeadline()
 	c.wr.dropDeadline()
-	if linger > 0 {
-		c.drain(time.Duration(linger) * time.Second)
-	}
-	return nil
+	return true
 }
 
-// drain waits until the peer has acknowledged everything, but no longer than d.
-func (c *TCPConn) drain(d time.Duration) {
+// drain waits until the peer of a closed connection has acknowledged everything.
+func (c *TCPConn) drain(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, c.wr.wake)
+	defer stop()
 	c.wr.acquire(c.stack)
 	defer c.wr.release()
-	now := c.stack.clock.Now()
-	c.wr.need(c.stack).change(now.Add(d), now)
-	defer c.wr.dropDeadline()
-	_ = c.wr.await(c.stack, func() error {
-		if c.sock.Drained() {
+	return c.wr.await(c.stack, func() error {
+		switch {
+		case c.sock.Drained():
 			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
 		}
 		return stack.ErrWouldBlock
 	})

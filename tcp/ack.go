@@ -30,8 +30,10 @@ func (c *Conn) acknowledge(seg *Segment) {
 	if f == nil {
 		return
 	}
-	if c.sndWnd == 0 && c.sndUna.AtOrBefore(seg.Ack) {
-		f.expiries = 0 // the peer is alive, and only its window is closed (RFC 9293 §3.8.6.1: "MUST allow the connection to stay open")
+	if c.sndWnd == 0 && c.sndUna.AtOrBefore(seg.Ack) && !c.is(orphan) {
+		// The peer is alive, and only its window is closed (RFC 9293 §3.8.6.1: "MUST allow the connection to stay open"). With nobody
+		// left who could end an orphan, its peer would decide for how long that holds memory.
+		f.expiries = 0
 	}
 	n := ackNews{pipe: f.pipe(), spans: f.board.spans()}
 	if c.sndUna.Before(seg.Ack) {
@@ -70,6 +72,11 @@ func (c *Conn) advance(f *flight, ack Seq, d *delivery) int {
 	c.bytesAcked += uint64(data)
 	f.board.acked(ack, d)
 	c.sndUna = ack
+	// What lies behind is kept near, or after 2^31 bytes it would seem to lie ahead.
+	f.smallEnd = later(f.smallEnd, ack)
+	if f.phase == phaseOpen {
+		f.point = later(f.point, ack-1)
+	}
 	c.clear(synOut)
 	c.writable()
 	return n

@@ -26,7 +26,7 @@ func (c *Conn) CloseWrite(now sched.Time) error {
 	}
 	if !c.is(finQueued) {
 		c.set(finQueued)
-		if f := c.flight(); f.queue.Size() == 0 {
+		if f := c.flight(); f.queue.Size() == 0 && c.sndUna == c.sndNxt {
 			f.stalled = c.now
 		}
 	}

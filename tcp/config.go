@@ -16,11 +16,11 @@ type Config struct {
 	SendBuffer                          int           // limit of chunk capacity charged by unsent and unacknowledged data; default 4 MiB
 	ReceiveBuffer                       int           // the same for unread and out-of-order data; what the window offers; default 4 MiB
 	MinRTO                              time.Duration // least share of the RTO beyond the smoothed RTT, as Linux has it: 200 ms
-	MaxRTO                              time.Duration // 120 s
+	MaxRTO                              time.Duration // 60 s, the least that RFC 6298 §2.5 allows: more attempts before R2 at no more time
 	DelayedAck                          time.Duration // 40 ms
 	TimeWait                            time.Duration // 60 s
 	FinWait2                            time.Duration // 60 s: an orphan waits so long for the peer's FIN
-	UserTimeout                         time.Duration // 0: R2 as RFC 1122 §4.2.3.5 (about 15 retransmissions; SYN 6)
+	UserTimeout                         time.Duration // 0: R2 as RFC 1122 §4.2.3.5 (about 15 minutes; SYN 3)
 	Granularity                         time.Duration // clock granularity G of RFC 6298; 1 ms
 	Congestion                          string        // one of cc.Names; default the first, "cubic"
 	NoTimestamps, NoSACK, NoWindowScale bool
@@ -33,7 +33,7 @@ const defaultBuffer = 4 << 20
 func (cfg *Config) sendBuffer() int            { return cmp.Or(max(cfg.SendBuffer, 0), defaultBuffer) }
 func (cfg *Config) receiveBuffer() int         { return cmp.Or(max(cfg.ReceiveBuffer, 0), defaultBuffer) }
 func (cfg *Config) minRTO() time.Duration      { return cmp.Or(cfg.MinRTO, 200*time.Millisecond) }
-func (cfg *Config) maxRTO() time.Duration      { return cmp.Or(cfg.MaxRTO, 120*time.Second) }
+func (cfg *Config) maxRTO() time.Duration      { return cmp.Or(cfg.MaxRTO, 60*time.Second) }
 func (cfg *Config) delayedAck() time.Duration  { return cmp.Or(cfg.DelayedAck, 40*time.Millisecond) }
 func (cfg *Config) timeWait() time.Duration    { return cmp.Or(cfg.TimeWait, 60*time.Second) }
 func (cfg *Config) finWait2() time.Duration    { return cmp.Or(cfg.FinWait2, 60*time.Second) }

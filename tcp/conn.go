@@ -81,6 +81,10 @@ const (
 	orphan                           // Close was called
 	sendFull                         // SendSpace is 0 until a third of the limit is free
 	synLost                          // the SYN or SYN-ACK timed out: RFC 6298 §5.7
+	pushed                           // data with PSH came that is not acknowledged
+	asked                            // data with PSH came since we last sent data
+	askedAgain                       // more than once
+	replies                          // one of these is what the application answers, at the latest: see peerWaits
 
 	// What Output has to send, beside data.
 	ackNow
@@ -162,6 +166,7 @@ func (c *Conn) adopt(h *handshake) {
 			c.set(agreed.flag)
 		}
 	}
+	c.fitWindow()
 	c.cc.SetMSS(c.payloadMSS())
 }
 
@@ -172,6 +177,9 @@ func (c *Conn) establish() {
 		c.state = FinWait1
 	}
 	c.events |= Connected
+	if c.snd != nil {
+		c.snd.backoff = 0 // that of the SYN; data begins with the RTO of RFC 6298 §5.7
+	}
 	c.startRound()
 	c.startKeepAlive()
 }

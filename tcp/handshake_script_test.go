@@ -62,7 +62,8 @@ func TestActiveOpen(t *testing.T) {
 			+8 > S 0:0(0)
 			+16 > S 0:0(0)
 			+32 > S 0:0(0)
-			+63.9 state SYN-SENT
+			+60 > S 0:0(0)
+			+59.9 state SYN-SENT
 			+.1 state CLOSED
 			err ETIMEDOUT
 			event failed done !connected

@@ -65,9 +65,11 @@ func (c *Conn) challenge(seg *Segment) {
 // checkSequence: "First, check sequence number" (RFC 9293 §3.10.7.4).
 func (c *Conn) checkSequence(seg *Segment) bool {
 	if c.state == SynReceived && seg.Flags&(wire.SYN|wire.ACK) == wire.SYN|wire.ACK && seg.Seq+1 == c.rcvNxt {
-		// The SYN-ACK of a simultaneous open: its SYN is the one that we have, and the rest is a plain ACK (§3.5, figure 7).
+		// The SYN-ACK of a simultaneous open: its SYN is the one that we have, and the rest is a plain ACK (§3.5, figure 7), but for
+		// its window, which is in bytes (RFC 7323 §2.2).
 		seg.Flags &^= wire.SYN
 		seg.Seq++
+		seg.Window >>= c.sndWScale
 	}
 	n := Seq(seg.Len())
 	// The right edge itself counts as inside. A segment without data is there when the peer has used all of the window; one with
@@ -78,7 +80,7 @@ func (c *Conn) checkSequence(seg *Segment) bool {
 	}
 	// A segment that was received before, up to RCV.NXT, goes on as well: the peer has sent it again because our ACK was lost, and
 	// what it acknowledges, and its timestamp, are news. An old timestamp echoed would look like a long round trip.
-	if n > 0 && seg.Seq+n == c.rcvNxt && seg.Flags&wire.SYN == 0 {
+	if n > 0 && seg.Seq+n == c.rcvNxt && seg.Flags&(wire.SYN|wire.RST) == 0 {
 		c.set(ackNow)
 		return true
 	}
@@ -242,6 +244,9 @@ func (c *Conn) takeText(seg *Segment) {
 	}
 	hole := c.rcv != nil && len(c.rcv.islands) > 0
 	c.deliver(&seg.Payload)
+	if seg.Flags&wire.PSH != 0 {
+		c.notePush()
+	}
 	c.scheduleAck(hole) // and for one that fills a hole
 }
 
@@ -274,7 +279,7 @@ func (c *Conn) keepOutOfOrder(seg *Segment) {
 	if left != end {
 		c.noteDuplicate(left, end)
 	}
-	in.prune(c.cfg, max(int(c.recvLimit)-in.queue.Footprint()-in.held, 0))
+	c.prune()
 	c.dropInflow()
 }
 

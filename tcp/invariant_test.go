@@ -82,7 +82,7 @@ func (c *Conn) check() error {
 		if c.sndUna == c.sndNxt && f.queue.Size() == 0 && !c.finPending() && c.state != SynSent {
 			return fmt.Errorf("a flight without anything in it in %v", c.state)
 		}
-		if end := c.queueEnd(); !c.is(finSent) && end.Before(c.sndNxt) && c.sndNxt != c.iss+1 {
+		if end := c.queueStart() + Seq(f.queue.Size()); !c.is(finSent) && end.Before(c.sndNxt) && c.sndNxt != c.iss+1 {
 			return fmt.Errorf("SND.NXT %d is behind the queue, %d", c.sndNxt, end)
 		}
 	} else if c.sndUna != c.sndNxt && c.state != Closed && c.state != TimeWaiting {

@@ -85,7 +85,7 @@ func TestICMP(t *testing.T) {
 			state SYN-SENT
 			err none
 			collect
-			+126 drain 6 6
+			+182 drain 7 7
 			+1 state CLOSED
 			err EHOSTUNREACH`},
 		{"about another sequence number: not ours (RFC 5927 §4)", `
@@ -114,7 +114,8 @@ func TestICMP(t *testing.T) {
 	})
 }
 
-// RFC 9293 §3.7.5, RFC 1191 §6.4: the path takes less.
+// RFC 9293 §3.7.5, RFC 1191 §6.4: the path takes less. RFC 5681 §3.1: so does the congestion window, "to prevent large bursts of smaller
+// segments".
 func TestPathMSS(t *testing.T) {
 	runScripts(t, "config cc=reno\n"+active, []script{
 		{"new segments are smaller", `
@@ -131,9 +132,14 @@ func TestPathMSS(t *testing.T) {
 			> . 501:1001(500) ack 1
 			> . 1001:1501(500) ack 1
 			> . 1501:2001(500) ack 1
-			info cwnd=10000 ssthresh=0
+			info cwnd=5000 ssthresh=0
 			+.1 < . 1:1(0) ack 2001
 			info inflight=0`},
+		{"before the first data, the initial window is that of small segments", `
+			setmss 500
+			info cwnd=5000
+			write 8000
+			> . 1:5001(5000) ack 1`},
 		{"never above what the peer takes", `
 			setmss 5000
 			write 1200

@@ -44,7 +44,7 @@ func (c *Conn) header(seg *Segment, seq Seq, flags wire.TCPFlags) {
 	c.putOptions(&seg.Options)
 	c.lastAckSent = c.rcvNxt
 	c.ackAt = sched.Never
-	c.clear(ackNow)
+	c.clear(ackNow | pushed)
 	if c.quickAcks > 0 {
 		c.quickAcks--
 	}
@@ -102,7 +102,7 @@ func (c *Conn) outputSYN(seg *Segment) bool {
 // restartIdle is RFC 5681 §4.1: "TCP SHOULD set cwnd to no more than RW before beginning transmission if the TCP has not sent data in an
 // interval exceeding the retransmission timeout."
 func (c *Conn) restartIdle(f *flight) {
-	if c.sndUna != c.sndNxt || f.queue.Size() == 0 || f.persist {
+	if c.sndUna != c.sndNxt || f.queue.Size() == 0 {
 		return
 	}
 	if idle := c.now.Sub(c.lastSent); idle > c.rto(f) {
@@ -145,9 +145,10 @@ func (c *Conn) outputLost(f *flight, seg *Segment) bool {
 			return false
 		}
 	}
-	data := min(n, max(c.queueEnd().minus(begin), 0))
+	left := c.queuedFrom(begin)
+	data := min(n, left)
 	flags := wire.ACK
-	if begin+Seq(data) == c.queueEnd() {
+	if data == left {
 		flags |= wire.PSH
 		if c.is(finSent) {
 			flags |= wire.FIN
@@ -183,7 +184,7 @@ func (c *Conn) fillData(f *flight, seg *Segment, seq Seq, n, mss int, flags wire
 
 // outputNew sends data, and FIN, for the first time.
 func (c *Conn) outputNew(f *flight, seg *Segment) bool {
-	unsent := max(c.queueEnd().minus(c.sndNxt), 0)
+	unsent := c.Unsent()
 	fin := c.finPending()
 	if f.board.toResend() {
 		return false // what is lost goes first
@@ -213,6 +214,7 @@ func (c *Conn) outputNew(f *flight, seg *Segment) bool {
 	c.sndNxt += Seq(sent)
 	f.board.transmitted(c.sndNxt, c.now)
 	c.fillData(f, seg, begin, n, mss, flags)
+	c.noteReply()
 	if n%mss != 0 {
 		f.smallEnd = c.sndNxt
 	}

@@ -185,21 +185,20 @@ func (c *Conn) reportAck(f *flight, n *ackNews) {
 // speculate finds something to send in fast recovery when nothing is known to be lost and no new data can go (RFC 6675 §4, NextSeg
 // rules 3 and 4): a hole that may only be late or, once, the end of what is outstanding, which no SACK may ever tell about.
 func (c *Conn) speculate(f *flight) bool {
-	if f.phase != phaseFast || !c.is(useSACK) {
+	if f.phase != phaseFast || !c.is(useSACK) || f.board.toResend() {
 		return false
 	}
 	mss := c.payloadMSS()
 	if f.cwnd-f.pipe() < mss {
 		return false
 	}
-	if f.board.guess(mss, false) {
-		return true
+	n := f.board.guess(mss, false)
+	if n == 0 && !f.rescued {
+		f.rescued = true
+		n = f.board.guess(mss, true)
 	}
-	if f.rescued {
-		return false
-	}
-	f.rescued = true
-	return f.board.guess(mss, true)
+	f.cwnd -= n // it may be in the network all the same, as (C.4) of RFC 6675 §5 counts it: twice, once it is sent again
+	return n > 0
 }
 
 // retransmissionTimeout takes the steps of RFC 6298 §5.4 to §5.6 and RFC 5681 §3.1.

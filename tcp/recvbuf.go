@@ -5,6 +5,7 @@ import (
 
 	"github.com/weirnet/weir/buffer"
 	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/wire"
 )
 
 // readerPause is a time for which a reader may be away without falling behind: when a round trip is shorter, the window is tuned so
@@ -39,11 +40,36 @@ func (c *Conn) ReadDone(now sched.Time, n int) bool {
 		in.held = max(in.held-n, 0)
 		c.dropInflow()
 	}
-	if !c.state.receives() || !c.updateDue() {
+	if !c.state.receives() || !c.updateDue() && !c.peerWaits() {
 		return false
 	}
 	c.set(ackNow)
 	return true
+}
+
+// notePush: the peer has sent all that it had, and may have stopped for an answer or, by Nagle's algorithm, for our ACK.
+func (c *Conn) notePush() {
+	if c.is(asked) {
+		c.clear(replies)
+		c.set(askedAgain)
+	}
+	c.set(pushed | asked)
+}
+
+// noteReply: we send data.
+func (c *Conn) noteReply() {
+	if c.is(asked) && !c.is(askedAgain) {
+		c.set(replies)
+	}
+	c.clear(asked | askedAgain)
+}
+
+// peerWaits: the application has read all there is, and the end of that is a small segment which is not acknowledged. More may be ready
+// at the peer and wait for the ACK, by Nagle's algorithm (RFC 9293 §3.7.4) or for want of send buffer: it would come a delayed ACK later,
+// every time. But an application that last has answered a single such segment will do so again, and the answer carries the ACK.
+func (c *Conn) peerWaits() bool {
+	return c.ackAt != sched.Never && c.is(pushed) && !c.is(replies) && c.unread() == 0 &&
+		c.rcvNxt.minus(c.lastAckSent) < int(c.ourMSS)-wire.TCPMaxOptionsLen
 }
 
 // EOF: everything was read and the peer has sent its FIN (or CloseRead was called).
@@ -61,19 +87,10 @@ func (c *Conn) charged() int {
 func (c *Conn) deliver(data *buffer.Buffer) {
 	n := data.Size()
 	c.rcvNxt += Seq(n)
+	in := c.inflow()
 	if c.is(readClosed) {
 		data.Clear()
-		c.bytesReceived += uint64(n)
-		if c.rcv != nil {
-			c.rcvNxt = c.rcv.take(c.cfg, c.rcvNxt)
-			c.rcv.queue.Clear()
-			c.dropInflow()
-		}
-		c.tuneWindow()
-		return
-	}
-	in := c.inflow()
-	if in.queue.Size() == 0 {
+	} else if in.queue.Size() == 0 {
 		c.events |= Readable
 	}
 	in.queue.Queue(data)
@@ -83,10 +100,19 @@ func (c *Conn) deliver(data *buffer.Buffer) {
 		c.rcvNxt = next
 	}
 	c.bytesReceived += uint64(n)
-	if len(in.islands) > 0 {
-		in.prune(c.cfg, max(int(c.recvLimit)-in.queue.Footprint()-in.held, 0))
+	if c.is(readClosed) {
+		c.discard()
 	}
+	c.prune()
 	c.tuneWindow()
+}
+
+// prune keeps what is out of order within the memory that the queue leaves.
+func (c *Conn) prune() {
+	if in := c.rcv; in != nil && len(in.islands) > 0 {
+		in.prune(c.cfg, max(int(c.recvLimit)-in.queue.Footprint()-in.held, 0))
+		c.dropInflow()
+	}
 }
 
 // tuneWindow doubles the window at the end of a round in which it was filled quickly, and the application has read at least half as
@@ -130,12 +156,22 @@ func (c *Conn) memory() int {
 // room is the window, in bytes, that there is space for.
 func (c *Conn) room() int { return max(min(int(c.rcvWnd)-c.unread(), c.memory()), 0) }
 
+// fitWindow keeps the receive buffer to what the window field can express, and so large that the least window which it can, one unit,
+// can be opened even if chunks are used badly.
+func (c *Conn) fitWindow() {
+	c.recvLimit = max(c.recvLimit, 8<<c.rcvWScale)
+	c.rcvWnd = min(c.rcvWnd, uint32(c.recvLimit), 65535<<c.rcvWScale)
+}
+
 // offered is what is left of the window that was offered, in bytes.
 func (c *Conn) offered() int { return max(c.rcvAdv.minus(c.rcvNxt), 0) }
 
 // step is the least by which the offered window grows: "avoid advancing the right window edge … until the available buffer space is at
-// least min(Fr·RCV.BUFF, Eff.snd.MSS)" (RFC 9293 §3.8.6.2.2).
-func (c *Conn) step() int { return min(int(c.rcvWnd)/2, int(c.ourMSS)) }
+// least min(Fr·RCV.BUFF, Eff.snd.MSS)" (RFC 9293 §3.8.6.2.2), of the buffer as far as it can be used.
+func (c *Conn) step() int {
+	usable := int(int64(c.recvLimit) * int64(c.rcvPacking) / 255)
+	return min(min(int(c.rcvWnd), usable)/2, int(c.ourMSS))
+}
 
 // updateDue: reading has made so much room that the peer should know at once. While it has half a window left, the next ACK will do.
 func (c *Conn) updateDue() bool {

@@ -355,25 +355,25 @@ func (b *scoreboard) joinResent(i int) {
 }
 
 // guess marks as lost what is most likely to be, when there is nothing better to send (NextSeg rules 3 and 4 of RFC 6675 §4): up to
-// n bytes of the first hole below what was SACKed or, with last, the end of what is in flight. It reports whether there is anything.
-func (b *scoreboard) guess(n int, last bool) bool {
+// n bytes of the first hole below what was SACKed or, with last, the end of what is in flight. It returns how many.
+func (b *scoreboard) guess(n int, last bool) int {
 	if last {
 		i := len(b.list) - 1
 		if i < b.head || b.list[i].flags != 0 {
-			return false
+			return 0
 		}
 		if b.size(i) > n && b.split(i, b.list[i].end-Seq(n)) {
 			i++
 		}
-		return b.lose(i) > 0
+		return b.lose(i)
 	}
 	for i := b.find(b.resend); i < len(b.list) && b.begin(i).Before(b.sackedEnd); i++ {
 		if b.list[i].flags&(spanSacked|spanLost) == 0 {
 			if b.size(i) > n {
 				b.split(i, b.begin(i)+Seq(n))
 			}
-			return b.lose(i) > 0
+			return b.lose(i)
 		}
 	}
-	return false
+	return 0
 }

@@ -59,12 +59,13 @@ func (c *Conn) queueStart() Seq {
 	return c.sndUna
 }
 
-// queueEnd is the sequence number behind the last byte queued: that of the FIN, once there is one.
-func (c *Conn) queueEnd() Seq {
+// queuedFrom is how many bytes are queued from seq on, which is in flight or SND.NXT. (The queue's end is no sequence number to compare
+// with: a rope may be longer than half of them.)
+func (c *Conn) queuedFrom(seq Seq) int {
 	if c.snd == nil {
-		return c.sndNxt
+		return 0
 	}
-	return c.queueStart() + Seq(c.snd.queue.Size())
+	return max(c.snd.queue.Size()-max(seq.minus(c.queueStart()), 0), 0)
 }
 
 // finPending: a FIN is queued and was never sent.
@@ -94,7 +95,7 @@ func (c *Conn) Write(now sched.Time, src *buffer.Buffer) error {
 		return nil
 	}
 	f := c.flight()
-	if f.queue.Size() == 0 {
+	if f.queue.Size() == 0 && c.sndUna == c.sndNxt {
 		f.stalled = c.now
 	}
 	src.Publish(&f.queue)
@@ -121,27 +122,28 @@ func (c *Conn) SendQueue() int {
 }
 
 // Unsent is the number of bytes queued and never sent.
-func (c *Conn) Unsent() int {
-	if c.snd == nil {
-		return 0
-	}
-	return max(min(c.queueEnd().minus(c.sndNxt), c.snd.queue.Size()), 0)
-}
+func (c *Conn) Unsent() int { return c.queuedFrom(c.sndNxt) }
 
 // SetBuffers changes the limits of send and receive buffer in bytes of chunk capacity; 0 keeps one. A window that has been offered
-// stays offered, and the window scale of the handshake bounds what a larger receive buffer can offer.
-func (c *Conn) SetBuffers(send, receive int) {
+// stays offered, and the window scale of the handshake bounds what a receive buffer can offer: it is at least eight units large.
+func (c *Conn) SetBuffers(send, receive int) Events {
 	if send > 0 {
 		c.sendLimit = int32(min(send, maxBufferLimit))
+		full := c.is(sendFull)
 		c.clear(sendFull)
-		if c.SendSpace() == 0 {
+		switch {
+		case c.SendSpace() == 0:
 			c.set(sendFull)
+		case full:
+			c.events |= Writable
 		}
 	}
 	if receive > 0 {
 		c.recvLimit = int32(min(receive, maxBufferLimit))
-		c.rcvWnd = min(c.rcvWnd, uint32(c.recvLimit))
+		c.fitWindow()
+		c.prune()
 	}
+	return c.takeEvents()
 }
 
 // CanWrite reports whether the application may queue data: the connection is open, or opening, and CloseWrite was not called.

@@ -72,7 +72,7 @@ func TestRetransmissionTimer(t *testing.T) {
 			info retransmits=1 rtos=1`},
 	})
 	runScripts(t, "config maxrto=1\n"+active, []script{
-		{"the maximum of the RTO, and R2: 15 timeouts", `
+		{"the maximum of the RTO, and R2: 22 timeouts", `
 			write 100
 			> P. 1:101(100) ack 1
 			+.3 > P. 1:101(100) ack 1
@@ -80,7 +80,7 @@ func TestRetransmissionTimer(t *testing.T) {
 			+1 > P. 1:101(100) ack 1
 			+1 > P. 1:101(100) ack 1
 			collect
-			+10 drain 10 10
+			+17 drain 17 17
 			+1 > P. 1:101(100) ack 1
 			+.9 state ESTABLISHED
 			+.1 state CLOSED
@@ -156,7 +156,7 @@ func TestPersist(t *testing.T) {
 		{"nobody answers the probes: R2", `
 			write 500
 			collect
-			+2000 drain 15 15
+			+2000 drain 22 22
 			state CLOSED
 			err ETIMEDOUT`},
 		{"a part of a segment waits for the override timeout", `

@@ -6,11 +6,13 @@ import (
 	"github.com/weirnet/weir/sched"
 )
 
-// R2 of RFC 9293 §3.8.3, as numbers of timeouts: with the minimum RTO, 15 of them take about 15 minutes, and 6 of a SYN two. For an orphan
-// whose peer keeps its window closed the probes are numbered, whether they are answered or not.
+// R2 of RFC 9293 §3.8.3, as numbers of timeouts: with the minimum and the maximum of the RTO, 22 of them in a row take about 15 minutes,
+// and 7 of a SYN three, which is the least (MUST-23). An orphan has no fewer, for its peer may be reading slowly what it was sent: on a way that loses three of ten packets
+// in either direction, half of all attempts fail, nine in a row happen every day, and 23 in ten million. But for an orphan whose peer keeps
+// its window closed the probes are numbered, whether they are answered or not.
 const (
-	dataRetries  = 15
-	synRetries   = 6
+	dataRetries  = 22
+	synRetries   = 7
 	orphanProbes = 8
 )
 
@@ -58,7 +60,7 @@ func (c *Conn) userTimeLimit() time.Duration { return time.Duration(c.userTimeou
 // startPersist starts the persist timer: there is something to send, nothing is in flight whose ACK could open the window, and the
 // window is closed or too small (RFC 9293 §3.8.6.1).
 func (c *Conn) startPersist(f *flight) {
-	if c.sndUna != c.sndNxt || f.persist || c.queueEnd() == c.sndNxt && !c.finPending() {
+	if c.sndUna != c.sndNxt || f.persist || c.Unsent() == 0 && !c.finPending() {
 		return
 	}
 	f.persist = true

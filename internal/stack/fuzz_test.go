@@ -363,7 +363,11 @@ func (h *hostile) finish(t *testing.T) {
 // A long run of the same, in every test.
 func TestHostilePackets(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
-	for range 100 {
+	runs := 100
+	if raceEnabled {
+		runs = 20
+	}
+	for range runs {
 		h := newHostile(t)
 		in := make([]byte, 20_000)
 		for i := range in {

@@ -299,6 +299,14 @@ func (s *Stack) InterfaceByName(name string) *Interface {
 	return s.named(name)
 }
 
+// InterfaceName returns the name of an interface by its number, empty if it is gone.
+func (s *Stack) InterfaceName(index int) string {
+	if i := s.iface(index); i != nil {
+		return i.Name()
+	}
+	return ""
+}
+
 // iface returns an interface by its number, nil if it is gone.
 func (s *Stack) iface(index int) *Interface {
 	all := *s.ifaces.Load()

@@ -1,6 +1,8 @@
 package stack
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -155,4 +157,35 @@ func (t *TCP) fed(class int) {
 func (s *Stack) Memory() (used, budget int64) {
 	m := &s.memory
 	return m.sent.used.Load() + m.received.used.Load(), m.budget
+}
+
+// leftovers are the sockets that are in no table any more and hold memory all the same: connections that were reset with data unread. Close
+// takes it from them.
+type leftovers struct {
+	mu      sync.Mutex // a leaf
+	sockets map[*TCP]struct{}
+}
+
+// set puts t in, or takes it out; t.mu is held.
+func (l *leftovers) set(t *TCP, in bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !in:
+		delete(l.sockets, t)
+	case l.sockets == nil:
+		l.sockets = map[*TCP]struct{}{t: {}}
+	default:
+		l.sockets[t] = struct{}{}
+	}
+}
+
+// shut ends all of them.
+func (l *leftovers) shut() {
+	l.mu.Lock()
+	all := slices.Collect(maps.Keys(l.sockets))
+	l.mu.Unlock()
+	for _, t := range all {
+		t.shut()
+	}
 }

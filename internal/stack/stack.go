@@ -67,6 +67,7 @@ type Stack struct {
 	portKey   siphash.Key
 	nextTry   atomic.Uint32 // RFC 6056 algorithm 3: the counter
 	memory    memory
+	left      leftovers
 	pending   atomic.Int64 // undecided requests
 	refusals  atomic.Int64 // remembered
 	timeWaits atomic.Int64 // records
@@ -169,13 +170,35 @@ func (s *Stack) Close() {
 	s.pings.each(func(p *Ping) { p.shut() })
 	for _, i := range s.openInterfaces() {
 		for _, q := range i.queues {
-			q.flush(0) // of the RSTs
+			q.drain() // of the RSTs
 		}
 		_ = i.Close()
 	}
 	s.timers.Stop()
 	s.ip.Close()
 	s.flows.each(func(f *flow) { f.owner.shut() }) // what deliveries under way have made in between
+	s.left.shut()
+}
+
+// StopListening closes every listener and lets no handler have more.
+func (s *Stack) StopListening() {
+	s.SetTCPHandler(nil)
+	s.SetUDPHandler(nil)
+	s.SetEchoHandler(nil)
+	s.binds.each(func(b *bind) {
+		if l, ok := b.owner.(*Listener); ok {
+			_ = l.Close()
+		}
+	})
+}
+
+// EachTCP calls fn for every TCP socket that has a connection, with no lock held.
+func (s *Stack) EachTCP(fn func(*TCP)) {
+	s.flows.each(func(f *flow) {
+		if t, ok := f.owner.(*TCP); ok {
+			fn(t)
+		}
+	})
 }
 
 // Closed reports whether Close was called.

@@ -36,6 +36,7 @@ type TCP struct {
 	bound    int32 // the interface that it keeps to: of its scope, or asked for; 0: by route
 
 	inTable     bool
+	leftBehind  bool  // in stack.left
 	waiting     bool  // on a transmit queue's waiting list
 	filling     bool  // stage is in a writer's hands, without the lock
 	closed      bool  // by the application, or with the stack
@@ -128,8 +129,8 @@ func (s *Stack) params(now sched.Time, k *flowKey, mtu int, floor issFloor) tcp.
 	}
 }
 
-// maxSuper is the largest payload of a super-segment: what the 16-bit length of IPv4 leaves beside the largest headers.
-const maxSuper = 65535 - 20 - 60
+// maxSuper is the largest payload of a super-segment: what the largest packet that devices take leaves beside the largest headers.
+const maxSuper = defaultGSOMax - wire.IPv6Len - 60
 
 // headerSize is that of the IP and TCP headers without options.
 func headerSize(is4 bool) int {
@@ -288,6 +289,10 @@ func (t *TCP) settle(now sched.Time, ev tcp.Events) Ready {
 	}
 	t.dropStage()
 	t.account()
+	if left := !t.inTable && t.sent+t.received > 0; left != t.leftBehind {
+		t.leftBehind = left
+		t.stack.left.set(t, left)
+	}
 	r := readiness(ev)
 	if t.mayWake() {
 		r |= WriteReady

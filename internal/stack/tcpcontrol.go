@@ -136,7 +136,12 @@ func (t *TCP) SetKeepAlive(idle, interval time.Duration, count int) error {
 
 // SetBuffers sets the limits of the send and receive queues in bytes of chunk capacity; 0 keeps one.
 func (t *TCP) SetBuffers(send, receive int) error {
-	return t.option(func(sched.Time) error { t.conn.SetBuffers(send, receive); return nil })
+	return t.act(func(sched.Time) (tcp.Events, error) {
+		if t.closed {
+			return 0, net.ErrClosed
+		}
+		return t.conn.SetBuffers(send, receive), nil
+	})
 }
 
 // SetUserTimeout bounds how long sent data may stay unacknowledged; 0: the default.

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
 
@@ -16,6 +17,8 @@ const (
 	txBatch     = 16        // packets (perhaps super-segments) taken off the queue at once
 	flushBudget = 64        // packets that one caller flushes before the helper takes over
 	maxDepth    = 4         // nested deliveries on one goroutine's stack before the helper takes over
+
+	defaultGSOMax = 65535 // link.Info.GSOMax, unless the device says otherwise
 )
 
 // txWaiter is a socket that waits for room in a transmit queue. It is in a queue's list at most once.
@@ -44,6 +47,7 @@ type txQueue struct {
 	full      bool // the device said ErrFull
 	unblocked int  // calls of writable: one may come before we have noted that the device is full
 	closed    bool
+	last      bool     // nothing more is taken: what is queued is the last
 	head      txWaiter // waiting list, FIFO
 	tail      txWaiter
 	idle      chan struct{} // closed when busy is cleared; nil: nobody waits for that
@@ -87,7 +91,7 @@ func (r *ring) pop() *packet.Packet {
 func (q *txQueue) append(p *packet.Packet) {
 	n := p.Size()
 	q.mu.Lock()
-	if q.closed {
+	if q.closed || q.last {
 		q.mu.Unlock()
 		p.Release()
 		return
@@ -107,7 +111,7 @@ func (q *txQueue) push(p *packet.Packet, n int) {
 func (q *txQueue) offer(p *packet.Packet) bool {
 	n := p.Size()
 	q.mu.Lock()
-	if q.closed || !q.room() {
+	if q.closed || q.last || !q.room() {
 		q.mu.Unlock()
 		q.iface.stats.txDropped.Add(1)
 		p.Release()
@@ -126,7 +130,7 @@ func (q *txQueue) room() bool { return q.bytes.Load() < txLimit }
 func (q *txQueue) wait(w txWaiter) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed {
+	if q.closed || q.last {
 		return false
 	}
 	*w.nextWaiter() = nil
@@ -261,11 +265,12 @@ func (q *txQueue) prepare() {
 		return
 	}
 	q.ready, q.sent = q.ready[:0], 0
-	can := q.iface.info.Load().Offloads
+	info := q.iface.info.Load()
+	can, most := info.Offloads, cmp.Or(info.GSOMax, defaultGSOMax)
 	for i, p := range q.raw {
 		q.raw[i] = nil
 		switch {
-		case p.GSO != packet.GSONone && can&gsoOffload(p.GSO) == 0:
+		case p.GSO != packet.GSONone && (can&gsoOffload(p.GSO) == 0 || p.Size() > most):
 			q.ready = offload.Split(q.stack.cfg.Packets, p, q.ready)
 			continue
 		case p.Checksum == packet.ChecksumPartial && can&link.TxChecksum == 0 && !p.FinishChecksum():
@@ -350,9 +355,12 @@ func (q *txQueue) writable() {
 	q.flush(0)
 }
 
-// drain returns when everything is sent, be it by a flusher that is at work already, or when the device is full. The caller is not inside
-// of a delivery.
+// drain takes nothing more, and returns when everything is sent, be it by a flusher that is at work already, or when the device is full.
+// The caller is not inside of a delivery.
 func (q *txQueue) drain() {
+	q.mu.Lock()
+	q.last = true // or traffic that goes on could keep the flusher at work for ever
+	q.mu.Unlock()
 	q.flush(0)
 	if q.stack.inline {
 		return // there is no goroutine to wait for

@@ -184,6 +184,14 @@ func TestQueueHandsOver(t *testing.T) {
 	}
 }
 
+func upToInts(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
 // waiter is a txWaiter that sends its packets one turn at a time.
 type waiter struct {
 	next txWaiter
@@ -219,6 +227,29 @@ func TestQueueServesWaitersInTurn(t *testing.T) {
 	q.mu.Unlock()
 	if !idle || q.active.Load() {
 		t.Error("the queue is not idle after all was sent")
+	}
+	q.shut()
+}
+
+// Traffic that goes on, as forwarded packets may, does not keep drain from coming to an end; nor do those who wait.
+func TestQueueDrains(t *testing.T) {
+	dev := &scriptedDevice{}
+	q, pool := newQueue(t, dev)
+	w := &waiter{q: q, pool: pool, left: upToInts(1000)}
+	dev.write = func(batch []*packet.Packet) (int, error) {
+		q.offer(numberedPacket(pool, 0))
+		return len(batch), nil
+	}
+	for i := range 100 {
+		q.append(numberedPacket(pool, i))
+	}
+	q.wait(w)
+	q.drain()
+	if n := len(dev.seen); n != 100 {
+		t.Errorf("%d packets were sent, want the 100 that were queued", n)
+	}
+	if q.wait(w) {
+		t.Error("a waiter was taken")
 	}
 	q.shut()
 }

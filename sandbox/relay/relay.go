@@ -31,7 +31,7 @@ type Options struct {
 	Resolvers []netip.AddrPort
 	// UDPIdle ends a UDP flow on which nothing has moved for so long; 0: one minute.
 	UDPIdle time.Duration
-	// MaxUDPFlows bounds the UDP flows at once; 0: 4096.
+	// MaxUDPFlows bounds the UDP flows at once; 0: 1024.
 	MaxUDPFlows int
 	// Log takes a line for the person in front of the program; nil: dropped.
 	Log func(string)
@@ -62,7 +62,7 @@ func Start(s *weir.Stack, o Options) (*Relay, error) {
 		o.UDPIdle = time.Minute
 	}
 	if o.MaxUDPFlows == 0 {
-		o.MaxUDPFlows = 4096
+		o.MaxUDPFlows = 1024
 	}
 	if o.Log == nil {
 		o.Log = func(string) {}

@@ -67,7 +67,8 @@ type Control interface {
 	Idle(now sched.Time, idle time.Duration)
 	// SynLost reports, before any data is sent, that the SYN or SYN-ACK had to be retransmitted more than once (RFC 6928 §2).
 	SynLost()
-	// SetMSS changes the segment size. Before the first Acked it sets the initial window anew.
+	// SetMSS changes the segment size. Before the first Acked it sets the initial window anew; after it, a smaller one reduces the window
+	// in proportion (RFC 5681 §3.1).
 	SetMSS(mss int)
 }
 

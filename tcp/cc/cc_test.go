@@ -101,8 +101,8 @@ func TestSetMSSLater(t *testing.T) {
 		c := newConn(t, name)
 		c.ack(mss)
 		c.SetMSS(500)
-		if c.Cwnd() != 11*mss {
-			t.Errorf("%s: window %d after data and a smaller MSS, want its %d bytes", name, c.Cwnd(), 11*mss)
+		if c.Cwnd() != 11*500 {
+			t.Errorf("%s: window %d after data and a smaller MSS, want 11 segments", name, c.Cwnd())
 		}
 		c.SetMSS(20000)
 		if c.Cwnd() != 20000 {

@@ -146,6 +146,15 @@ func (c *cubic) Undo(sched.Time) {
 	}
 }
 
+// SetMSS: see Control. A window that it reduces begins an epoch anew: the estimates of this one would undo that with the next ACK.
+func (c *cubic) SetMSS(mss int) {
+	before := c.cwnd
+	c.window.SetMSS(mss)
+	if c.cwnd < before {
+		c.epoch = 0
+	}
+}
+
 // Idle: see Control. The next ACK in congestion avoidance begins an epoch anew.
 func (c *cubic) Idle(now sched.Time, idle time.Duration) {
 	c.window.Idle(now, idle)

@@ -103,14 +103,20 @@ func (w *window) SynLost() {
 	w.SetMSS(w.mss)
 }
 
-// SetMSS: see Control. Once data has flowed the window keeps its bytes, but is never less than a segment.
+// SetMSS: see Control. Later, RFC 5681 §3.1: if "the MSS being used is found to be too large, the congestion window cwnd SHOULD be
+// reduced to prevent large bursts of smaller segments. Specifically, cwnd SHOULD be reduced by the ratio of the old segment size to the
+// new segment size." If it grows, the window keeps its bytes, but is never less than a segment.
 func (w *window) SetMSS(mss int) {
+	old := w.mss
 	w.mss = max(mss, 1)
-	if !w.started {
+	switch {
+	case !w.started:
 		w.cwnd = InitialWindow(w.mss)
 		if w.synLost {
 			w.cwnd = w.mss
 		}
+	case w.mss < old:
+		w.cwnd = int(int64(w.cwnd) * int64(w.mss) / int64(old))
 	}
 	w.cwnd = max(w.cwnd, w.mss)
 }

@@ -140,7 +140,7 @@ func (r *runner) tune(verb string, args []string) error {
 	case "setmss":
 		e.Conn.SetMSS(r.now, count(n[0]))
 	case "buffers":
-		e.Conn.SetBuffers(count(n[0]), count(n[1]))
+		e.note(r.now, e.Conn.SetBuffers(count(n[0]), count(n[1])))
 	default:
 		return fmt.Errorf("%q is not a verb", verb)
 	}
