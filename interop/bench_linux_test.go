@@ -51,6 +51,9 @@ func BenchmarkStream(b *testing.B) {
 					if err := <-done; err != nil {
 						b.Error(err)
 					}
+					st := w.tun.Stats()
+					b.ReportMetric(float64(st.RxPackets)/float64(b.N), "in/op")
+					b.ReportMetric(float64(st.TxPackets)/float64(b.N), "out/op")
 				})
 			}
 		})

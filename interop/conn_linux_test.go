@@ -188,8 +188,7 @@ func TestConnectTimeout(t *testing.T) {
 					return nil
 				}, func() error {
 					ctx, cancel := context.WithCancel(w.ctx)
-					defer context.AfterFunc(ctx, func() {})()
-					time.AfterFunc(50*time.Millisecond, cancel)
+					defer time.AfterFunc(50*time.Millisecond, cancel).Stop()
 					if err := dial(ctx); !errors.Is(err, context.Canceled) {
 						return fmt.Errorf("%s by %s: %v, want operation was canceled", f.name, name, err)
 					}

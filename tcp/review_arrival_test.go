@@ -97,7 +97,7 @@ func TestEndsArrive(t *testing.T) {
 			+.1 < . 1:1(0) ack 2
 			deadline none
 			+86400 < P. 1:101(100) ack 2
-			> . 1:1(0) ack 101 # not delayed: the connection is young
+			> . 2:2(0) ack 101
 			read 100
 			+86400 < F. 101:101(0) ack 2
 			> . 2:2(0) ack 102
