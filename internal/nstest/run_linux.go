@@ -77,9 +77,9 @@ func report(t *testing.T, err error, out string) {
 		t.Fatalf("in its namespace: %v\n%s", err, out)
 	case err != nil:
 		t.Fatalf("running it in a namespace: %v\n%s", err, out)
-	case strings.Contains(out, "--- SKIP: "+t.Name()):
+	case strings.Contains(out, "--- SKIP: "+t.Name()+" ("):
 		t.Skipf("in its namespace:\n%s", out)
-	case !strings.Contains(out, "--- PASS: "+t.Name()):
+	case !strings.Contains(out, "--- PASS: "+t.Name()+" ("):
 		t.Fatalf("the process in the namespace did not run the test:\n%s", out)
 	case testing.Verbose():
 		t.Logf("in its namespace:\n%s", out)
