@@ -186,9 +186,13 @@ func (w *live) talk(c *TCP, size int, started func()) {
 	}
 }
 
-func rounds(t *testing.T, n int) int {
-	if testing.Short() {
+// rounds is fewer where a round takes long.
+func rounds(n int) int {
+	switch {
+	case testing.Short():
 		return max(n/10, 1)
+	case raceEnabled:
+		return max(n/2, 1)
 	}
 	return n
 }
@@ -197,7 +201,7 @@ var raceLinks = []pipe.Options{{MTU: 65535}, {NoOffload: true}}
 
 // Two stacks joined by a pipe close at once, under traffic of all kinds.
 func TestBothStacksCloseUnderTraffic(t *testing.T) {
-	for round := range rounds(t, 150) {
+	for round := range rounds(150) {
 		w := newLive(t, Config{}, raceLinks[round%2])
 		w.echo()
 		w.talkUDP()
@@ -251,7 +255,7 @@ func (w *live) talkUDP() {
 
 // Requests are decided while peers give up, others decide the same, sockets close and stacks end.
 func TestDecisionsRace(t *testing.T) {
-	for round := range rounds(t, 150) {
+	for round := range rounds(150) {
 		w := newLive(t, Config{MaxPending: 8}, raceLinks[round%2])
 		decide := func(r *TCPRequest, n uint32) {
 			r.SetNotifier(make(signal, 1))
@@ -332,7 +336,7 @@ func TestDecisionsRace(t *testing.T) {
 
 // Everything that can change about a socket and its stack changes while it is in use.
 func TestChangesUnderTraffic(t *testing.T) {
-	for round := range rounds(t, 40) {
+	for round := range rounds(40) {
 		w := newLive(t, Config{Memory: leastMemory}, raceLinks[round%2])
 		w.echo()
 		var going sync.WaitGroup
@@ -393,7 +397,7 @@ func TestChangesUnderTraffic(t *testing.T) {
 
 // A socket is closed by many at once, once.
 func TestOneCloseOfManyWins(t *testing.T) {
-	for round := range rounds(t, 200) {
+	for round := range rounds(200) {
 		w := newLive(t, Config{}, raceLinks[round%2])
 		w.echo()
 		c := w.connect()
