@@ -22,6 +22,10 @@ const copySize = 64 << 10
 // Between TCPConns no byte is copied, and between a TCPConn and anything else once.
 func Splice(ctx context.Context, a, b net.Conn) (aToB, bToA int64, err error) {
 	r := &relay{a: a, b: b}
+	if ctx.Err() != nil { // AfterFunc would race with two ends that have nothing more to say
+		r.end(context.Cause(ctx), false)
+		return 0, 0, r.err
+	}
 	stop := context.AfterFunc(ctx, func() { r.end(context.Cause(ctx), false) })
 	done := make(chan struct{})
 	go func() {

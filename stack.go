@@ -30,8 +30,8 @@ type Config struct {
 	// under load, and those of a look-up or a Dial that races.
 	Spawn func(func())
 
-	// Memory is how many bytes all queues of all sockets may hold together, counted as capacity of the memory that is pinned;
-	// 0: 512 MiB.
+	// Memory is how many bytes all queues of all sockets may hold together, counted as capacity of the memory that is pinned: half of
+	// it what is to be sent, half what is to be read. 0: 512 MiB; less than 512 KiB counts as that.
 	Memory int64
 	// SendBuffer and ReceiveBuffer limit the queues of one TCP connection, in bytes; 0: 4 MiB each, of which a connection uses what
 	// its path can fill.
