@@ -48,8 +48,8 @@ func TestClosedWindowTimers(t *testing.T) {
 			+.2 > . 1:1001(1000) ack 1
 			+.1 < . 1:1(0) ack 1001 win 0
 			> . 1001:2001(1000) ack 1
-			+.1 < . 1:1(0) ack 2001 win 65535
 			collect
+			+.1 < . 1:1(0) ack 2001 win 65535
 			+.1 < . 1:1(0) ack 8001
 			+10 drain 1 6
 			info inflight=0`},
@@ -71,7 +71,7 @@ func TestClosedWindowTimers(t *testing.T) {
 
 // An orphan whose peer keeps its window closed is given up, whether there is something in flight or not; a peer that only is slow is not.
 func TestOrphanClosedWindow(t *testing.T) {
-	closed := strings.Repeat("+20 < . 1:1(0) ack 1001 win 0\n", 100)
+	closed := func(n int) string { return strings.Repeat("+20 < . 1:1(0) ack 1001 win 0\n", n) }
 	runScripts(t, active, []script{
 		{"nothing in flight", `
 			write 1000
@@ -80,8 +80,8 @@ func TestOrphanClosedWindow(t *testing.T) {
 			write 1000
 			close
 			collect
-			` + closed + `
-			drain 8 8
+			` + closed(6) + `
+			+20 drain 8 8
 			state CLOSED
 			err ETIMEDOUT
 			event done`},
@@ -92,8 +92,8 @@ func TestOrphanClosedWindow(t *testing.T) {
 			> F. 2001:2001(0) ack 1
 			+.1 < . 1:1(0) ack 1001 win 0
 			collect
-			` + closed + `
-			drain 22 22
+			` + closed(48) + `
+			+20 drain 22 22
 			state CLOSED
 			err ETIMEDOUT
 			event done`},
@@ -102,7 +102,7 @@ func TestOrphanClosedWindow(t *testing.T) {
 			> . 1:2001(2000) ack 1
 			+.1 < . 1:1(0) ack 1001 win 0
 			collect
-			` + closed + `
+			` + closed(100) + `
 			drain 22 50
 			state ESTABLISHED
 			< . 1:1(0) ack 2001 win 65535
@@ -162,11 +162,12 @@ func TestBuffersChange(t *testing.T) {
 			> . 1:1(0) ack 1
 			buffers 0 50
 			< . 1:60001(60000) ack 1 segs 60
-			> . 1:1(0) ack 60001 win 44
-			< . 60001:65633(5632) ack 1 segs 6
-			> . 1:1(0) ack 65633 win 0
-			read 70000 65632
-			> . 1:1(0) ack 65633 win 8`},
+			> . 1:1(0) ack 60001 win 43
+			read 60000
+			< . 60001:65536(5535) ack 1 segs 6
+			> . 1:1(0) ack 65536 win 0
+			read 5535
+			> . 1:1(0) ack 65536 win 8`},
 		{"without window scaling, reading announces nothing that the field cannot say, whatever the MSS", `
 			config mss=65000
 			connect

@@ -112,7 +112,7 @@ func build(o Options) (w *world, err error) {
 		}
 	}()
 	a, b := pipe.New(pipe.Options{MTU: o.MTU, NoOffload: true})
-	impair := emul.Config{Delay: o.Delay / 2, Loss: o.Loss, Rate: o.Rate, Seed: o.Seed}
+	impair := emul.Config{Delay: o.Delay / 2, Loss: o.Loss, Rate: o.Rate, Seed: o.Seed, Queue: o.queue()}
 	var serverDev link.Device = emul.Wrap(a, impair)
 	impair.Seed++
 	var clientDev link.Device = emul.Wrap(b, impair)
@@ -127,6 +127,12 @@ func build(o Options) (w *world, err error) {
 	}
 	w.client, w.clientIf, err = host(o, clientDev, clientAddr)
 	return w, err
+}
+
+// queue is the size, in bytes, of the queue before the link: twice what the link holds in a round trip, so that it stays busy while a
+// sender recovers from a loss, and while this process is kept waiting for a processor.
+func (o *Options) queue() int {
+	return max(int(2*float64(o.Rate)/8*o.Delay.Seconds()), 100*o.MTU)
 }
 
 func host(o Options, dev link.Device, addr netip.Prefix) (*weir.Stack, *weir.Interface, error) {
