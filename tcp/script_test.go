@@ -3,6 +3,7 @@ package tcp_test
 import (
 	"testing"
 
+	"github.com/weirnet/weir/tcp"
 	"github.com/weirnet/weir/tcp/tcptest"
 )
 
@@ -49,3 +50,5 @@ const (
 		+.1 < . 1:1(0) ack 1
 	`
 )
+
+func seeds(short, long int) int { return tcp.Seeds(short, long) }

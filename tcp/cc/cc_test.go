@@ -111,6 +111,29 @@ func TestSetMSSLater(t *testing.T) {
 	}
 }
 
+// The window that a smaller MSS has reduced grows from where it is then; CUBIC's estimates of before do not put it back.
+func TestSetMSSInAvoidance(t *testing.T) {
+	for _, name := range Names() {
+		c := newConn(t, name)
+		for range 5 {
+			c.roundTrip()
+		}
+		c.Congestion(c.now, c.Cwnd())
+		c.Recovered(c.now)
+		for range 5 {
+			c.roundTrip()
+		}
+		want := c.Cwnd() / 2
+		c.SetMSS(mss / 2)
+		for range 3 {
+			c.ack(mss / 2)
+		}
+		if got := c.Cwnd(); got < want || got > want+mss {
+			t.Errorf("%s: window %d, want %d and little more", name, got, want)
+		}
+	}
+}
+
 func TestSlowStart(t *testing.T) {
 	for _, name := range Names() {
 		c := newConn(t, name)

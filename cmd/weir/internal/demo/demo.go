@@ -132,6 +132,9 @@ func build(o Options) (w *world, err error) {
 // queue is the size, in bytes, of the queue before the link: twice what the link holds in a round trip, so that it stays busy while a
 // sender recovers from a loss, and while this process is kept waiting for a processor.
 func (o *Options) queue() int {
+	if o.Rate == 0 {
+		return 0 // nothing queues: emul's default bounds what is under way
+	}
 	return max(int(2*float64(o.Rate)/8*o.Delay.Seconds()), 100*o.MTU)
 }
 
