@@ -131,6 +131,9 @@ func TestControl(t *testing.T) {
 	if _, err := (&weir.ListenConfig{Stack: a, Control: func(*weir.SockOpts) error { return no }}).ListenPacket(context.Background(), "udp", ":0"); !errors.Is(err, no) {
 		t.Errorf("listen: %v", err)
 	}
+	if _, err := (&weir.ListenConfig{Stack: a, Control: bad}).Listen(context.Background(), "tcp", ":0"); err == nil {
+		t.Error("listens with an unknown congestion control")
+	}
 	if n := a.Stats().Flows; n != 1 {
 		t.Errorf("%d flows after Dials that failed", n)
 	}

@@ -55,8 +55,10 @@ func options(control func(*SockOpts) error, o SockOpts) (SockOpts, error) {
 	if control == nil {
 		return o, nil
 	}
-	err := control(&o)
-	return o, err
+	if err := control(&o); err != nil {
+		return o, err
+	}
+	return o, checkCongestion(o.Congestion)
 }
 
 // apply sets the options of a connection that has sent nothing yet.
@@ -180,7 +182,7 @@ func (d *Dialer) bound(network string, remote netip.AddrPort) (stack.Bound, neti
 func (d *Dialer) dialTCP(ctx context.Context, network string, remote netip.AddrPort) (*TCPConn, error) {
 	fail := func(err error) (*TCPConn, error) {
 		return nil, &net.OpError{
-			Op: "dial", Net: network, Source: tcpAddr(d.Local), Addr: tcpAddr(remote), Err: wrap("connect", mapContext(err)),
+			Op: "dial", Net: network, Source: tcpAddr(d.Local), Addr: tcpAddr(remote), Err: wrap("connect", d.Stack.orClosed(mapContext(err))),
 		}
 	}
 	if !remote.IsValid() {
@@ -239,7 +241,7 @@ func (d *Dialer) first(ctx context.Context, network string, addrs []netip.AddrPo
 func (d *Dialer) dialUDP(ctx context.Context, network string, remote netip.AddrPort) (*UDPConn, error) {
 	fail := func(err error) (*UDPConn, error) {
 		return nil, &net.OpError{
-			Op: "dial", Net: network, Source: udpAddr(d.Local), Addr: udpAddr(remote), Err: wrap("connect", mapContext(err)),
+			Op: "dial", Net: network, Source: udpAddr(d.Local), Addr: udpAddr(remote), Err: wrap("connect", d.Stack.orClosed(mapContext(err))),
 		}
 	}
 	if !remote.IsValid() {

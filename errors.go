@@ -25,6 +25,14 @@ func wrap(call string, err error) error {
 	return err
 }
 
+// orClosed is net.ErrClosed once the stack closes: what ended a call then was that.
+func (s *Stack) orClosed(err error) error {
+	if s.inner.Closed() {
+		return net.ErrClosed
+	}
+	return err
+}
+
 // mapContext turns the end of a context into the error that package net has for it.
 func mapContext(err error) error {
 	switch {

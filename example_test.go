@@ -125,6 +125,7 @@ func ExampleStack_HandleTCP() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer l.Close()
 	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "this is %s", r.Host)
 	}))

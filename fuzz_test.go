@@ -87,7 +87,7 @@ func TestConfigIsChecked(t *testing.T) {
 	for want, c := range map[string]Config{
 		"negative":   {Memory: -1},
 		"is negat":   {Backlog: -1},
-		"not known":  {Congestion: "vegas"},
+		"named":      {Congestion: "vegas"},
 		"Config.DNS": {DNS: make([]netip.AddrPort, 1)},
 	} {
 		if s, err := New(c); err == nil || !strings.Contains(err.Error(), want) {

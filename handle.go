@@ -59,14 +59,6 @@ func (r *request) end() {
 	}
 }
 
-// ended returns net.ErrClosed if the stack is, else err.
-func (r *request) ended(err error) error {
-	if r.stack.inner.Closed() {
-		return net.ErrClosed
-	}
-	return err
-}
-
 // TCPRequest is a SYN that no listener took: somebody wants a connection from Src to Dst. Nothing was answered yet.
 type TCPRequest struct {
 	Src, Dst netip.AddrPort
@@ -113,7 +105,7 @@ func (r *TCPRequest) Accept(ctx context.Context) (*TCPConn, error) {
 	}
 	if err != nil {
 		return nil, &net.OpError{
-			Op: "accept", Net: "tcp", Source: tcpAddr(r.Src), Addr: tcpAddr(r.Dst), Err: wrap("accept", r.ended(mapContext(err))),
+			Op: "accept", Net: "tcp", Source: tcpAddr(r.Src), Addr: tcpAddr(r.Dst), Err: wrap("accept", r.stack.orClosed(mapContext(err))),
 		}
 	}
 	return c, nil
@@ -183,7 +175,7 @@ func (r *UDPRequest) Accept(ctx context.Context) (*UDPConn, error) {
 	}
 	if err != nil {
 		return nil, &net.OpError{
-			Op: "accept", Net: "udp", Source: udpAddr(r.Src), Addr: udpAddr(r.Dst), Err: wrap("accept", r.ended(mapContext(err))),
+			Op: "accept", Net: "udp", Source: udpAddr(r.Src), Addr: udpAddr(r.Dst), Err: wrap("accept", r.stack.orClosed(mapContext(err))),
 		}
 	}
 	return c, nil

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/weirnet/weir/buffer"
@@ -18,6 +20,7 @@ import (
 	"github.com/weirnet/weir/packet"
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
+	"github.com/weirnet/weir/tcp/cc"
 )
 
 // Config says how a Stack works. The zero Config is usable, and its zero values are the best settings.
@@ -118,16 +121,24 @@ func New(c Config) (*Stack, error) {
 
 // check finds what cannot work, before anything is made.
 func (c *Config) check() error {
-	switch {
-	case c.Memory < 0, c.SendBuffer < 0, c.ReceiveBuffer < 0, c.Backlog < 0, c.MaxPendingRequests < 0:
+	if min(c.Memory, int64(c.SendBuffer), int64(c.ReceiveBuffer), int64(c.Backlog), int64(c.MaxPendingRequests)) < 0 {
 		return errors.New("a limit in Config is negative: use 0 for the default")
-	case c.Congestion != "" && c.Congestion != "cubic" && c.Congestion != "reno":
-		return fmt.Errorf("Config.Congestion %q is not known: use \"cubic\" or \"reno\"", c.Congestion)
+	}
+	if err := checkCongestion(c.Congestion); err != nil {
+		return fmt.Errorf("Config.Congestion: %w", err)
 	}
 	for _, server := range c.DNS {
 		if !server.Addr().IsValid() {
 			return errors.New("Config.DNS holds an address that is not valid")
 		}
+	}
+	return nil
+}
+
+// checkCongestion knows the empty name too: the default.
+func checkCongestion(name string) error {
+	if name != "" && !slices.Contains(cc.Names(), name) {
+		return fmt.Errorf("%w: no congestion control is named %q: there are %v", syscall.ENOENT, name, cc.Names())
 	}
 	return nil
 }

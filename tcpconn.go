@@ -71,9 +71,7 @@ func (n *tcpNotifier) Notify(r stack.Ready) {
 
 // fail wraps an error of the operation op, in which a kernel's socket would have made the given call.
 func (c *TCPConn) fail(op, call string, err error) error {
-	if c.stack.inner.Closed() {
-		err = net.ErrClosed // and not what the far end of a loopback connection made of that
-	}
+	err = c.stack.orClosed(err) // and not what the far end of a loopback connection makes of it
 	return &net.OpError{Op: op, Net: c.network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: wrap(call, err)}
 }
 

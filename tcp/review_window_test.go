@@ -167,7 +167,7 @@ func TestBuffersChange(t *testing.T) {
 			< . 60001:65536(5535) ack 1 segs 6
 			> . 1:1(0) ack 65536 win 1
 			read 5535
-			> . 1:1(0) ack 65536 win 8`},
+			> . 1:1(0) ack 65536 win 7`},
 		{"without window scaling, reading announces nothing that the field cannot say, whatever the MSS", `
 			config mss=65000
 			connect
