@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/weirnet/weir"
 	"github.com/weirnet/weir/link/pipe"
@@ -125,4 +126,15 @@ func TestUDPAllocatesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestDeadlinesAllocateNothing(t *testing.T) {
+	x, _ := tcpPair(t, weir.Config{}, pipe.Options{})
+	d := time.Now().Add(time.Hour)
+	noAllocs(t, "set deadline", func() {
+		x.SetReadDeadline(d)
+		x.SetWriteDeadline(d)
+		x.SetDeadline(time.Time{})
+		d = d.Add(time.Second)
+	})
 }

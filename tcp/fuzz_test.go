@@ -33,9 +33,6 @@ type hostileEnd struct {
 	written, read int
 }
 
-// hostileSeeds is how many random inputs TestHostileMiddle tries.
-const hostileSeeds = 200
-
 // packet is a segment on its way, as bytes.
 type packet struct {
 	header  []byte
@@ -354,7 +351,7 @@ func FuzzConn(f *testing.F) {
 
 // The same with a fixed set of random inputs, most of them a handshake that goes well and a middle that forges little.
 func TestHostileMiddle(t *testing.T) {
-	for seed := range uint64(hostileSeeds) {
+	for seed := range uint64(Seeds(16, 64)) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		in := make([]byte, 1000+r.IntN(3000))
 		for k := range in {

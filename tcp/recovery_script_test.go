@@ -15,10 +15,10 @@ func TestFastRecoveryNewReno(t *testing.T) {
 			> . 11001:12001(1000) ack 1
 			< . 1:1(0) ack 1
 			> . 1:1001(1000) ack 1
-			info ssthresh=6000 dupacks=3
+			info ssthresh=5000 dupacks=3
 			+.1 < . 1:1(0) ack 12001
-			info cwnd=6000
-			> . 12001:18001(6000) ack 1`},
+			info cwnd=5000
+			> . 12001:17001(5000) ack 1`},
 		{"two are not enough", `
 			write 10000
 			> . 1:10001(10000) ack 1

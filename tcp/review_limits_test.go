@@ -43,8 +43,8 @@ func TestLongFlight(t *testing.T) {
 	d.read(1, &dst)
 	d.write(t, 0, &src, make([]byte, 1<<20))
 	f := a.snd
-	// 3·2^30 bytes further on, with never a pause.
-	const far = 3 << 30
+	// More than 2^31 bytes further on, with never a pause.
+	const far = 1<<31 + 1<<26
 	for a.Info().BytesAcked < far && a.Output(d.now, &d.seg) {
 		d.now += 1000
 		if a.Unsent() < 1<<18 { // never a small segment again

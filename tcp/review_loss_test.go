@@ -43,7 +43,7 @@ func TestSpeculation(t *testing.T) {
 func TestHeavyLoss(t *testing.T) {
 	link := tcptest.Link{Delay: 10 * time.Millisecond, Rate: 100e6, Queue: 250000, Loss: .3}
 	for kind := range 4 {
-		for seed := range uint64(seeds(10, 50)) {
+		for seed := range uint64(seeds(5, 25)) {
 			var config [2]*tcp.Config
 			for i := range config {
 				config[i] = &tcp.Config{NoTimestamps: kind&1 != 0, NoSACK: kind&2 != 0}

@@ -7,9 +7,9 @@ import (
 )
 
 // R2 of RFC 9293 §3.8.3, as numbers of timeouts: with the minimum and the maximum of the RTO, 22 of them in a row take about 15 minutes,
-// and 7 of a SYN three, which is the least (MUST-23). An orphan has no fewer, for its peer may be reading slowly what it was sent: on a way that loses three of ten packets
-// in either direction, half of all attempts fail, nine in a row happen every day, and 23 in ten million. But for an orphan whose peer keeps
-// its window closed the probes are numbered, whether they are answered or not.
+// and 7 of a SYN three, which is the least (MUST-23). An orphan has no fewer: most of a transfer may still be in its queue, and on a way
+// that loses three of ten packets in either direction half of all attempts fail, nine in a row once in 500 times, 23 never. But for an orphan
+// whose peer keeps its window closed the probes are numbered, whether they are answered or not.
 const (
 	dataRetries  = 22
 	synRetries   = 7

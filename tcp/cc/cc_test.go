@@ -115,12 +115,13 @@ func TestSetMSSLater(t *testing.T) {
 func TestSetMSSInAvoidance(t *testing.T) {
 	for _, name := range Names() {
 		c := newConn(t, name)
+		c.rtt = 5 * ms // CUBIC is then in its Reno-friendly region
 		for range 5 {
 			c.roundTrip()
 		}
 		c.Congestion(c.now, c.Cwnd())
 		c.Recovered(c.now)
-		for range 5 {
+		for range 400 { // to more than twice the threshold
 			c.roundTrip()
 		}
 		want := c.Cwnd() / 2

@@ -17,9 +17,10 @@ func (r *reno) Acked(a Ack) {
 	r.grow(n, r.mss, r.cwnd) // RFC 5681 §3.1: one segment a round trip
 }
 
-// Congestion: see Control. RFC 5681 §3.2, steps 2 and 3, without the inflation.
+// Congestion: see Control. RFC 5681 §3.2, steps 2 and 3, without the inflation: "additional data sent in limited transmit MUST NOT be
+// included in this calculation", which is what is in flight beyond the window.
 func (r *reno) Congestion(_ sched.Time, flight int) {
-	r.reduce(flight / 2)
+	r.reduce(min(flight, r.cwnd) / 2)
 	r.cwnd = r.ssthresh
 	r.recovering = true
 }
