@@ -20,7 +20,7 @@ type Dialer struct {
 	Local netip.AddrPort
 	// Interface is the name of the one by which packets leave; empty: by route.
 	Interface string
-	// Timeout bounds a Dial, name look-up included; 0: not. TCP itself gives up after about two minutes.
+	// Timeout bounds a Dial, name look-up included; 0: not. TCP itself gives up after about three minutes.
 	Timeout time.Duration
 	// FallbackDelay is how long an attempt may take before the next address of a name is tried beside it (RFC 8305 §5);
 	// 0: 250 ms, negative: until it has failed.
@@ -41,7 +41,7 @@ type SockOpts struct {
 	Transparent bool
 
 	// Of TCP alone: the congestion control (empty: as Config says), Nagle's algorithm off, keep-alive probes, and how long sent data
-	// may stay unacknowledged (0: about 15 retransmissions).
+	// may stay unacknowledged (0: about 15 minutes).
 	Congestion  string
 	NoDelay     bool
 	KeepAlive   net.KeepAliveConfig

@@ -316,7 +316,7 @@ func (c *TCPConn) SetReadBuffer(bytes int) error { return c.setLocal(c.sock.SetB
 func (c *TCPConn) SetWriteBuffer(bytes int) error { return c.setLocal(c.sock.SetBuffers(bytes, 0)) }
 
 // SetUserTimeout bounds how long sent data may stay unacknowledged before the connection ends with ETIMEDOUT (RFC 5482). 0: about 15
-// retransmissions.
+// minutes.
 func (c *TCPConn) SetUserTimeout(d time.Duration) error { return c.set(c.sock.SetUserTimeout(d)) }
 
 // SetCongestionControl chooses the congestion control: "cubic" or "reno".

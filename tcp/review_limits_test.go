@@ -75,7 +75,7 @@ func TestRopeBeyondSequenceSpace(t *testing.T) {
 	c.cc = c.cfg.control(1000)
 	var rope buffer.Buffer
 	chunk := make([]byte, 16<<20)
-	for rope.Size() < 5<<30 {
+	for int64(rope.Size()) < 5<<30 {
 		rope.AppendOwned(chunk) // the same memory all over
 	}
 	size := rope.Size()

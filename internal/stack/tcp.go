@@ -32,7 +32,7 @@ type TCP struct {
 	reserved int            // of sent: by the writer that is filling stage
 	pathGen  uint64
 	pathMTU  uint32
-	hash     uint32
+	hash     uint32 // of the flow: its transmit queue, at devices with several
 	bound    int32 // the interface that it keeps to: of its scope, or asked for; 0: by route
 
 	inTable     bool
@@ -67,6 +67,7 @@ type Bound struct {
 func (t *TCP) init(s *Stack, key flowKey, iface int, transparent bool) {
 	t.stack = s
 	t.flow = flow{key: key, owner: t}
+	t.hash = uint32(key.hash(s.flows.key))
 	t.timer.Owner = t
 	t.armedAt = sched.Never
 	t.bound = int32(cmp.Or(int(key.scope), iface))

@@ -159,7 +159,9 @@ func TestSlowStart(t *testing.T) {
 // RFC 5681 §3.1: in congestion avoidance, one segment a round trip.
 func TestRenoAvoidance(t *testing.T) {
 	c := newConn(t, "reno")
-	c.Congestion(c.now, 40*mss)
+	c.roundTrip()
+	c.roundTrip()
+	c.Congestion(c.now, 42*mss) // two of them by limited transmit
 	c.Recovered(c.now)
 	if c.Cwnd() != 20*mss || c.Ssthresh() != 20*mss {
 		t.Fatalf("window %d, ssthresh %d after a loss with 40 segments in flight", c.Cwnd(), c.Ssthresh())

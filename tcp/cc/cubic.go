@@ -130,11 +130,11 @@ func (c *cubic) lose(flight int) {
 	c.undoMax, c.undoPrior = c.wMax, c.prior
 	c.prior = c.cwnd
 	if c.cwnd < c.wMax {
-		c.wMax = c.cwnd * fastNum / fastDen
+		c.wMax = int(int64(c.cwnd) * fastNum / fastDen)
 	} else {
 		c.wMax = c.cwnd
 	}
-	c.reduce(min(flight, c.cwnd) * betaNum / betaDen)
+	c.reduce(int(int64(min(flight, c.cwnd)) * betaNum / betaDen))
 	c.epoch = 0
 }
 
