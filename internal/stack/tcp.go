@@ -33,7 +33,7 @@ type TCP struct {
 	pathGen  uint64
 	pathMTU  uint32
 	hash     uint32 // of the flow: its transmit queue, at devices with several
-	bound    int32 // the interface that it keeps to: of its scope, or asked for; 0: by route
+	bound    int32  // the interface that it keeps to: of its scope, or asked for; 0: by route
 
 	inTable     bool
 	leftBehind  bool  // in stack.left
