@@ -19,6 +19,7 @@ type Traffic struct {
 	WriteEvery time.Duration // pause between calls; 0: whenever there is space
 	Read       int           // most bytes a call; 0: 64 KiB
 	ReadEvery  time.Duration // 0: as soon as there is something
+	Nagle      bool          // Nagle's algorithm is on
 }
 
 // Options make a Net.
@@ -222,6 +223,7 @@ func (n *Net) runApp(i int) {
 		a.closed = true
 		return
 	}
+	e.Conn.SetNoDelay(!a.Nagle)
 	n.appReads(i)
 	for a.left > 0 && a.writes <= n.now && e.Conn.SendSpace() > 0 {
 		done, err := e.Write(n.now, min(a.Write, a.left))
