@@ -266,8 +266,8 @@ func (c *Conn) trimText(seg *Segment) bool {
 		seg.Payload.Truncate(space)
 		seg.Flags &^= wire.FIN
 	}
-	if c.charged() > 2*int(c.recvLimit) {
-		return false // memory is full of what little data fills badly: the peer sends it again
+	if c.charged() > 2*int(c.recvLimit)+chunkSlack {
+		return false // the limit has become less: the peer sends it again
 	}
 	return seg.Payload.Size() > 0
 }

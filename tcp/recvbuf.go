@@ -12,6 +12,10 @@ import (
 // that the sender can go on for as long.
 const readerPause = 10 * time.Millisecond
 
+// chunkSlack is what the receive buffer may hold beyond its limit for the sake of chunks: of two that are being filled, one may be empty
+// but for a byte. It is what a limit less than a few chunks needs to be of use.
+const chunkSlack = 32 << 10
+
 // ReadSize is the number of bytes that can be read.
 func (c *Conn) ReadSize() int {
 	if c.rcv == nil {
@@ -93,7 +97,12 @@ func (c *Conn) deliver(data *buffer.Buffer) {
 	} else if in.queue.Size() == 0 {
 		c.events |= Readable
 	}
-	in.queue.Queue(data)
+	if c.charged()+data.Footprint() <= int(c.recvLimit) {
+		in.queue.Queue(data)
+	} else { // into chunks that it fills: the peer may send what it was offered, however little of its chunks that fills
+		data.Apply(in.queue.Append)
+		data.Clear()
+	}
 	if len(in.islands) > 0 {
 		next := in.take(c.cfg, c.rcvNxt)
 		n += next.minus(c.rcvNxt)
@@ -110,7 +119,7 @@ func (c *Conn) deliver(data *buffer.Buffer) {
 // prune keeps what is out of order within the memory that the queue leaves.
 func (c *Conn) prune() {
 	if in := c.rcv; in != nil && len(in.islands) > 0 {
-		in.prune(c.cfg, max(int(c.recvLimit)-in.queue.Footprint()-in.held, 0))
+		in.prune(c.cfg, max(int(c.recvLimit)+chunkSlack-in.queue.Footprint()-in.held, 0))
 		c.dropInflow()
 	}
 }
