@@ -27,6 +27,9 @@ const (
 	onLink6 = 126
 )
 
+// linkLocal4 is never relayed: 169.254.169.254 is where clouds keep their machines' secrets. Programs that ask there are told at once.
+var linkLocal4 = &net.IPNet{IP: net.IPv4(169, 254, 0, 0), Mask: net.CIDRMask(16, 32)}
+
 // settings sets sysctls of the network namespace. Where they cannot be written, the program does without.
 func settings() {
 	gid := strconv.Itoa(os.Getegid())
@@ -54,6 +57,9 @@ func configure(notice func(string)) error {
 	tun, err := netlink.LinkByName(interfaceName)
 	if err != nil {
 		return fmt.Errorf("finding %s: %w", interfaceName, err)
+	}
+	if err := netlink.RouteAdd(&netlink.Route{Dst: linkLocal4, Type: unix.RTN_UNREACHABLE}); err != nil {
+		return fmt.Errorf("adding an unreachable route for %v: %w", linkLocal4, err)
 	}
 	if err := address(tun, Guest4, onLink4, Gateway4); err != nil {
 		return err

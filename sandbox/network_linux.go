@@ -27,7 +27,11 @@ func (n *network) start(c *Cmd, file *os.File) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
-	if err := addInterface(s, c, file); err != nil {
+	var record *capture.Writer
+	if c.Capture != nil {
+		record = capture.NewWriter(c.Capture)
+	}
+	if err := addInterface(s, c.mtu(), file, record); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
@@ -42,6 +46,9 @@ func (n *network) start(c *Cmd, file *os.File) (stop func(), err error) {
 	stop = func() {
 		r.Close()
 		s.Close()
+		if record != nil && record.Err() != nil {
+			c.notice("the capture is not complete: " + record.Err().Error())
+		}
 	}
 	for _, p := range c.Publish {
 		at, err := r.Publish(p, netip.MustParseAddr(Guest4), netip.MustParseAddr(Guest6))
@@ -54,15 +61,15 @@ func (n *network) start(c *Cmd, file *os.File) (stop func(), err error) {
 	return stop, nil
 }
 
-// addInterface gives the stack the TUN device.
-func addInterface(s *weir.Stack, c *Cmd, file *os.File) error {
-	d, err := tun.FromFile(file, tun.Options{MTU: c.mtu()})
+// addInterface gives the stack the TUN device, which is recorded if record is not nil.
+func addInterface(s *weir.Stack, mtu int, file *os.File, record *capture.Writer) error {
+	d, err := tun.FromFile(file, tun.Options{MTU: mtu})
 	if err != nil {
 		return err
 	}
 	var device link.Device = d
-	if c.Capture != nil {
-		device = capture.NewWriter(c.Capture).Wrap(d, capture.Options{Name: interfaceName})
+	if record != nil {
+		device = record.Wrap(d, capture.Options{Name: interfaceName})
 	}
 	_, err = s.AddInterface(weir.InterfaceConfig{
 		Name: interfaceName, Device: device, AnyDestination: true,

@@ -97,12 +97,12 @@ func (c *Conn) deliver(data *buffer.Buffer) {
 	} else if in.queue.Size() == 0 {
 		c.events |= Readable
 	}
-	if c.charged()+data.Footprint() <= int(c.recvLimit) {
-		in.queue.Queue(data)
-	} else { // into chunks that it fills: the peer may send what it was offered, however little of its chunks that fills
+	if chunks := data.Footprint(); c.charged()+chunks > int(c.recvLimit) && in.queue.AppendCost(data.Size()) < chunks {
+		// The peer may send what it was offered, however little of its chunks that fills: it is copied into others.
 		data.Apply(in.queue.Append)
 		data.Clear()
 	}
+	in.queue.Queue(data)
 	if len(in.islands) > 0 {
 		next := in.take(c.cfg, c.rcvNxt)
 		n += next.minus(c.rcvNxt)

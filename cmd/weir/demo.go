@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 
 	"github.com/weirnet/weir/cmd/weir/internal/demo"
 	"github.com/weirnet/weir/cmd/weir/internal/units"
+	"github.com/weirnet/weir/tcp/cc"
 )
 
 // demoCommand is `weir demo`.
@@ -50,6 +53,10 @@ func runDemo(cmd *cobra.Command, o demo.Options) error {
 		return fmt.Errorf("--mtu %d: must be 576 to 65535", o.MTU)
 	case o.Delay < 0 || o.Delay > time.Minute:
 		return fmt.Errorf("--delay %v: must be 0 to 1m", o.Delay)
+	case o.Loss > 0.9:
+		return fmt.Errorf("--loss %v: next to nothing would arrive: must be 0%% to 90%%", units.Share(o.Loss))
+	case o.Congestion != "" && !slices.Contains(cc.Names(), o.Congestion):
+		return fmt.Errorf("--cc %s: must be one of %s", o.Congestion, strings.Join(cc.Names(), ", "))
 	}
 	o.Out = os.Stdout
 	o.Terminal = term.IsTerminal(int(os.Stdout.Fd()))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -32,11 +33,27 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
+// version is that of the module this was built from, and the commit if the build knows it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			v += " " + s.Value
+		}
+	}
+	return v
+}
+
 // run executes the command line and returns the exit code: 2 for wrong usage, else what the command says.
 func run(args []string) int {
 	root := &cobra.Command{
 		Use:           "weir",
 		Short:         "A TCP/IP stack in a process, and programs put onto it",
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

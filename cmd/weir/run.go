@@ -33,7 +33,12 @@ stack sees. The exit code is the program's (128+n if signal n ended it), 125 if 
 		Example: `  weir run -- curl -s https://example.com/
   weir run -p 8080:80 -- python3 -m http.server 80
   weir run --pcap out.pcapng -- npm ci`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("say what to run: weir run [flags] -- command [argument...]")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error { return runProgram(cmd, args, o) },
 	}
 	f := cmd.Flags()
@@ -48,6 +53,9 @@ stack sees. The exit code is the program's (128+n if signal n ended it), 125 if 
 
 // runProgram runs the program and returns its exit code as an error.
 func runProgram(cmd *cobra.Command, args []string, o runOptions) error {
+	if o.mtu != 0 && (o.mtu < 1280 || o.mtu > 65535) {
+		return fmt.Errorf("--mtu %d: must be 1280 to 65535", o.mtu)
+	}
 	c := sandbox.CommandContext(cmd.Context(), args[0], args[1:]...)
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
 	c.MTU, c.NoPIDNamespace, c.AllowHostLoopback = o.mtu, o.noPIDNS, o.hostLoopback
@@ -68,7 +76,15 @@ func runProgram(cmd *cobra.Command, args []string, o runOptions) error {
 		defer f.Close()
 		c.Capture = f
 	}
-	err := c.Run()
+	err := c.Start()
+	if err == nil {
+		for i, at := range c.Published() {
+			if c.Publish[i].Host.Port() == 0 {
+				c.Notice(fmt.Sprintf("port %d is published at %v", c.Publish[i].Guest, at))
+			}
+		}
+		err = c.Wait()
+	}
 	code := sandbox.ExitCode(err)
 	var exit *sandbox.ExitError
 	switch {

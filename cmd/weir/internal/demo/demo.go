@@ -60,6 +60,7 @@ type world struct {
 	server, client     *weir.Stack
 	serverIf, clientIf *weir.Interface
 	pcap               *os.File
+	record             *capture.Writer // to pcap
 }
 
 // Run does one run. The error is about the run itself; Result.Equal says whether the bytes were.
@@ -97,6 +98,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		r.Server = c.Info()
 	}
 	r.Interfaces = [2]weir.InterfaceInfo{w.serverIf.Info(), w.clientIf.Info()}
+	if w.record != nil && w.record.Err() != nil {
+		return nil, fmt.Errorf("write the capture file: %w", w.record.Err())
+	}
 	if o.Rate > 0 {
 		r.LinkFraction = float64(r.Received) * 8 / r.Elapsed.Seconds() / float64(o.Rate)
 	}
@@ -120,7 +124,8 @@ func build(o Options) (w *world, err error) {
 		if w.pcap, err = os.Create(o.Pcap); err != nil {
 			return w, fmt.Errorf("open the capture file: %w", err)
 		}
-		serverDev = capture.Wrap(serverDev, w.pcap)
+		w.record = capture.NewWriter(w.pcap)
+		serverDev = w.record.Wrap(serverDev, capture.Options{Name: "link"})
 	}
 	if w.server, w.serverIf, err = host(o, serverDev, serverAddr); err != nil {
 		return w, err
