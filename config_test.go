@@ -188,6 +188,10 @@ func TestInfoAndStats(t *testing.T) {
 	if n, err := io.Copy(io.Discard, y); n != 100_000 || err != nil {
 		t.Fatal(n, err)
 	}
+	y.Write([]byte{1}) // which acknowledges the FIN, if nothing did before
+	if _, err := x.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	if in := x.Info(); in.BytesSent != 100_000 || in.BytesAcked != 100_000 || in.Retransmits != 0 || in.SendMSS != 1448 || in.State.String() != "FIN-WAIT-2" || in.RTT <= 0 {
 		t.Errorf("sender: %+v", in)
 	}
