@@ -5,15 +5,14 @@ import (
 
 	"github.com/weirnet/weir/buffer"
 	"github.com/weirnet/weir/sched"
-	"github.com/weirnet/weir/wire"
 )
 
 // readerPause is a time for which a reader may be away without falling behind: when a round trip is shorter, the window is tuned so
 // that the sender can go on for as long.
 const readerPause = 10 * time.Millisecond
 
-// chunkSlack is what the receive buffer may hold beyond its limit for the sake of chunks: of two that are being filled, one may be empty
-// but for a byte. It is what a limit less than a few chunks needs to be of use.
+// chunkSlack is the chunk capacity that a buffer may hold beyond its limit because the chunks at its ends are filled only in part. It is
+// what makes a limit of less than a few chunks of use.
 const chunkSlack = 32 << 10
 
 // ReadSize is the number of bytes that can be read.
@@ -68,12 +67,11 @@ func (c *Conn) noteReply() {
 	c.clear(asked | askedAgain)
 }
 
-// peerWaits: the application has read all there is, and the end of that is a small segment which is not acknowledged. More may be ready
-// at the peer and wait for the ACK, by Nagle's algorithm (RFC 9293 §3.7.4) or for want of send buffer: it would come a delayed ACK later,
-// every time. But an application that last has answered a single such segment will do so again, and the answer carries the ACK.
+// peerWaits: the application has read all there is, and the end of that, where the peer stopped, is not acknowledged. More may be ready
+// there and wait for the ACK, by Nagle's algorithm (RFC 9293 §3.7.4) or for want of send buffer: it would come a delayed ACK later, every
+// time. But an application that last has answered a single such segment will do so again, and the answer carries the ACK.
 func (c *Conn) peerWaits() bool {
-	return c.ackAt != sched.Never && c.is(pushed) && !c.is(replies) && c.unread() == 0 &&
-		c.rcvNxt.minus(c.lastAckSent) < int(c.ourMSS)-wire.TCPMaxOptionsLen
+	return c.ackAt != sched.Never && c.is(pushed) && (!c.is(replies) || c.is(finQueued)) && c.unread() == 0
 }
 
 // EOF: everything was read and the peer has sent its FIN (or CloseRead was called).
@@ -162,13 +160,20 @@ func (c *Conn) memory() int {
 	return int(int64(max(int(c.recvLimit)-c.charged(), 0)) * int64(c.rcvPacking) / 255)
 }
 
-// room is the window, in bytes, that there is space for.
-func (c *Conn) room() int { return max(min(int(c.rcvWnd)-c.unread(), c.memory()), 0) }
+// room is the window, in bytes, that there is space for. When all has been read it is the whole window, however badly chunks were used
+// before (deliver copes with that): with less, a sender that waits for half of the largest window it ever saw (RFC 9293 §3.8.6.2.1) would
+// wait for its override timeout each time, and if it is less than a step, the window would never open again.
+func (c *Conn) room() int {
+	if c.charged() == 0 {
+		return int(c.rcvWnd)
+	}
+	return max(min(int(c.rcvWnd)-c.unread(), c.memory()), 0)
+}
 
-// fitWindow keeps the receive buffer to what the window field can express, and so large that the least window which it can, one unit,
-// can be opened even if chunks are used badly.
+// fitWindow keeps the receive buffer to what the window field can express: not more, and no less than two of its units, or it would say 0
+// for ever.
 func (c *Conn) fitWindow() {
-	c.recvLimit = max(c.recvLimit, 8<<c.rcvWScale)
+	c.recvLimit = max(c.recvLimit, 2<<c.rcvWScale)
 	c.rcvWnd = min(c.rcvWnd, uint32(c.recvLimit), 65535<<c.rcvWScale)
 }
 
@@ -176,11 +181,8 @@ func (c *Conn) fitWindow() {
 func (c *Conn) offered() int { return max(c.rcvAdv.minus(c.rcvNxt), 0) }
 
 // step is the least by which the offered window grows: "avoid advancing the right window edge … until the available buffer space is at
-// least min(Fr·RCV.BUFF, Eff.snd.MSS)" (RFC 9293 §3.8.6.2.2), of the buffer as far as it can be used.
-func (c *Conn) step() int {
-	usable := int(int64(c.recvLimit) * int64(c.rcvPacking) / 255)
-	return min(min(int(c.rcvWnd), usable)/2, int(c.ourMSS))
-}
+// least min(Fr·RCV.BUFF, Eff.snd.MSS)" (RFC 9293 §3.8.6.2.2).
+func (c *Conn) step() int { return min(int(c.rcvWnd)/2, int(c.ourMSS)) }
 
 // updateDue: reading has made so much room that the peer should know at once. While it has half a window left, the next ACK will do.
 func (c *Conn) updateDue() bool {

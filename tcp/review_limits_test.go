@@ -5,6 +5,7 @@ import (
 
 	"github.com/weirnet/weir/buffer"
 	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/wire"
 )
 
 // A receive buffer whose chunks are used badly is as good as a smaller one, and its window opens again when all is read: else it would be
@@ -124,4 +125,51 @@ func sameFlight(a, b *flight) bool {
 		a.limited == b.limited && a.board.una == b.board.una && a.board.spans() == b.board.spans() && a.board.lost == b.board.lost &&
 		a.board.sacked == b.board.sacked && a.board.rtx == b.board.rtx && a.board.resend == b.board.resend &&
 		a.board.lossEnd == b.board.lossEnd && a.board.sackedEnd == b.board.sackedEnd && a.queue.Size() == b.queue.Size()
+}
+
+// However little of its chunks the data fills, in order or behind holes, and nobody reading: the memory held stays within twice the limit, but
+// for chunkSlack and the last segment; and what the peer was offered is taken.
+func TestReceiveMemoryIsBounded(t *testing.T) {
+	for _, limit := range []int{1000, 8 << 10, 64 << 10, 1 << 20} {
+		for _, shape := range []struct {
+			name           string
+			size, chunk    int
+			step, outOfWay int // between segments; and before the first
+		}{
+			{"bytes in large chunks", 1, 65536, 1, 0},
+			{"a little less than a quarter of each chunk", 16000, 65536, 16000, 0},
+			{"a little more than a quarter of each chunk", 16500, 65536, 16500, 0},
+			{"behind a hole, bytes in large chunks", 1, 65536, 1, 1},
+			{"islands of a byte", 1, 65536, 2, 1},
+			{"islands in chunks of which they fill a third", 700, 2048, 701, 1},
+			{"islands in large chunks", 16500, 65536, 16501, 1},
+		} {
+			cfg := &Config{ReceiveBuffer: limit}
+			c := &Conn{cfg: cfg, state: Established, rcvNxt: 1<<32 - 100, rcvWScale: cfg.windowScale(), recvLimit: int32(limit), rcvWnd: uint32(limit),
+				ourMSS: 1460, rcvMSS: 1460, rcvPacking: 255, ackAt: sched.Never, aliveAt: sched.Never, flags: useSACK}
+			c.cc = cfg.control(1460)
+			c.rcvAdv = c.rcvNxt
+			c.selectWindow()
+			begin, at, most := c.rcvNxt, c.rcvNxt+Seq(shape.outOfWay), 0
+			for range 3000 {
+				if c.rcvAdv.AtOrBefore(at) {
+					break
+				}
+				var seg Segment
+				seg.Seq, seg.Flags = at, wire.ACK
+				seg.Payload.AppendChunk(buffer.Wrap(make([]byte, shape.chunk)), 0, shape.size, false)
+				c.takeText(&seg)
+				seg.Payload.Release()
+				c.selectWindow()
+				most = max(most, c.charged())
+				if at += Seq(shape.step); shape.outOfWay == 0 && c.rcvNxt != earlier(at, c.rcvAdv) {
+					t.Fatalf("%s, limit %d: %d bytes were not taken, with %d of memory", shape.name, limit, at.minus(c.rcvNxt), c.charged())
+				}
+			}
+			if most > 2*limit+chunkSlack+shape.chunk {
+				t.Errorf("%s, limit %d: %d bytes held for %d", shape.name, limit, most, at.minus(begin))
+			}
+			c.Abort(0, nil)
+		}
+	}
 }

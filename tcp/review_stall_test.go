@@ -3,6 +3,7 @@ package tcp
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/weirnet/weir/buffer"
 	"github.com/weirnet/weir/sched"
@@ -76,7 +77,7 @@ func stallCases(t *testing.T, fn func(t *testing.T, open func() *chat)) {
 // §3.7.4), which therefore must not be delayed once the reader has read.
 func TestSmallWritesDoNotStall(t *testing.T) {
 	stallCases(t, func(t *testing.T, open func() *chat) {
-		for _, size := range []int{1, 100, 600, 1300} {
+		for _, size := range []int{1, 100, 600, 1300, 1440, 1448} {
 			c := open()
 			for i := range 200 {
 				c.say(t, 0, size)
@@ -135,8 +136,13 @@ func TestResponsesCarryAcks(t *testing.T) {
 	})
 }
 
-// An application that has answered each request, and then gets a stream: a single delayed ACK, and no more.
+// An application that has answered each request, and then gets a stream: a single delayed ACK, and no more; none if it has closed its side.
 func TestReplierLearns(t *testing.T) {
+	t.Run("open", func(t *testing.T) { replierLearns(t, false, 50*ms) })
+	t.Run("closed for writing", func(t *testing.T) { replierLearns(t, true, 10*ms) })
+}
+
+func replierLearns(t *testing.T, shut bool, most time.Duration) {
 	stallCases(t, func(t *testing.T, open func() *chat) {
 		c := open()
 		for range 20 {
@@ -144,6 +150,12 @@ func TestReplierLearns(t *testing.T) {
 			c.listen()
 			c.say(t, 1, 100)
 			c.listen()
+		}
+		if shut {
+			if err := c.conn[1].CloseWrite(c.now); err != nil {
+				t.Fatal(err)
+			}
+			c.flush()
 		}
 		begin := c.now
 		for i := range 100 {
@@ -154,7 +166,7 @@ func TestReplierLearns(t *testing.T) {
 				c.wait(t)
 			}
 		}
-		if took := c.now.Sub(begin); took > 50*ms {
+		if took := c.now.Sub(begin); took > most {
 			t.Errorf("the stream took %v", took)
 		}
 	})

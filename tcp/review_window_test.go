@@ -133,6 +133,18 @@ func TestBuffersChange(t *testing.T) {
 			event writable
 			write 10
 			> P. 4097:4107(10) ack 1`},
+		{"in one of less than a chunk there is room for as many bytes", `
+			buffers 4096 0
+			collect
+			write 1000
+			write 1000
+			write 1000
+			write 1000
+			write 1000 96
+			event !writable
+			+.1 < . 1:1(0) ack 4097
+			drain 5 5
+			event writable`},
 		{"a smaller one does not, nor one that is as full", `
 			buffers 4096 0
 			write 4096
@@ -154,6 +166,19 @@ func TestBuffersChange(t *testing.T) {
 			> . 1:1(0) ack 2001
 			read 1000`},
 	})
+	runScripts(t, "config rcvbuf=8192\n"+passive, []script{
+		{"in a receive buffer of less than a chunk, what comes behind a hole is kept", `
+			collect
+			< . 1001:2001(1000) ack 1
+			< . 2001:3001(1000) ack 1
+			< . 3001:4001(1000) ack 1
+			< . 4001:5001(1000) ack 1
+			< . 5001:6001(1000) ack 1
+			< . 6001:7001(1000) ack 1
+			drain 6 6
+			< . 1:1001(1000) ack 1
+			> . 1:1(0) ack 7001`},
+	})
 	runScripts(t, "", []script{
 		{"a receive buffer of less than a unit of the window field still opens", `
 			connect
@@ -165,9 +190,9 @@ func TestBuffersChange(t *testing.T) {
 			> . 1:1(0) ack 60001 win 43
 			read 60000
 			< . 60001:65536(5535) ack 1 segs 6
-			> . 1:1(0) ack 65536 win 1
+			> . 1:1(0) ack 65536 win 0
 			read 5535
-			> . 1:1(0) ack 65536 win 7`},
+			> . 1:1(0) ack 65536 win 2`},
 		{"without window scaling, reading announces nothing that the field cannot say, whatever the MSS", `
 			config mss=65000
 			connect

@@ -76,10 +76,16 @@ func (c *Conn) SendSpace() int {
 	if c.is(sendFull) {
 		return 0
 	}
+	return max(int(c.sendLimit)-c.queueCharge(), 0)
+}
+
+// queueCharge is what of the send limit is used, in bytes: chunk capacity, but for chunkSlack, as long as the bytes in it are fewer. Else a
+// limit of less than a chunk would be one write for each round trip.
+func (c *Conn) queueCharge() int {
 	if c.snd == nil {
-		return int(c.sendLimit)
+		return 0
 	}
-	return max(int(c.sendLimit)-c.snd.queue.Footprint(), 0)
+	return max(c.snd.queue.Footprint()-chunkSlack, c.snd.queue.Size())
 }
 
 // Write queues all of src for sending by src.Publish (so that a writer may go on filling the same chunk). The error is why it cannot: Err,
@@ -99,7 +105,7 @@ func (c *Conn) Write(now sched.Time, src *buffer.Buffer) error {
 		f.stalled = c.now
 	}
 	src.Publish(&f.queue)
-	if f.queue.Footprint() >= int(c.sendLimit) {
+	if c.queueCharge() >= int(c.sendLimit) {
 		c.set(sendFull)
 	}
 	return nil
@@ -107,7 +113,7 @@ func (c *Conn) Write(now sched.Time, src *buffer.Buffer) error {
 
 // writable ends sendFull when there is room again.
 func (c *Conn) writable() {
-	if c.is(sendFull) && (c.snd == nil || c.snd.queue.Footprint() <= int(c.sendLimit)/3*2) {
+	if c.is(sendFull) && c.queueCharge() <= int(c.sendLimit)/3*2 {
 		c.clear(sendFull)
 		c.events |= Writable
 	}
@@ -125,7 +131,7 @@ func (c *Conn) SendQueue() int {
 func (c *Conn) Unsent() int { return c.queuedFrom(c.sndNxt) }
 
 // SetBuffers changes the limits of send and receive buffer in bytes of chunk capacity; 0 keeps one. A window that has been offered
-// stays offered, and the window scale of the handshake bounds what a receive buffer can offer: it is at least eight units large.
+// stays offered, and the window scale of the handshake bounds what a receive buffer can offer: it is at least two units large.
 func (c *Conn) SetBuffers(send, receive int) Events {
 	if send > 0 {
 		c.sendLimit = int32(min(send, maxBufferLimit))

@@ -207,7 +207,7 @@ func (n *Net) appWake(i int) sched.Time {
 	if a.left > 0 && a.writes > n.now {
 		at = a.writes
 	}
-	if c.ReadSize() > 0 && a.reads > n.now {
+	if (c.ReadSize() > 0 || c.EOF() && !a.eof) && a.reads > n.now {
 		at = min(at, a.reads)
 	}
 	return at
