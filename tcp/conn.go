@@ -84,7 +84,7 @@ const (
 	pushed                           // data with PSH came that is not acknowledged
 	asked                            // data with PSH came since we last sent data
 	askedAgain                       // more than once
-	replies                          // one of these is what the application answers, at the latest: see peerWaits
+	replies                          // the application last has answered a single such segment: see peerWaits
 
 	// What Output has to send, beside data.
 	ackNow

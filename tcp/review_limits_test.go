@@ -33,6 +33,9 @@ func TestWindowOpensWhenChunksAreUsedBadly(t *testing.T) {
 
 // Sequence numbers that were noted 2^31 bytes ago must not seem to lie ahead: one flight may last for as long as it likes.
 func TestLongFlight(t *testing.T) {
+	if raced || testing.Short() {
+		t.Skip("it is long")
+	}
 	pool := buffer.NewPool(buffer.Options{})
 	d := newDuo(t, &Config{Buffers: pool, NoSACK: true}, &Config{Buffers: pool}, Params{MSS: 65495, GSOMax: 65495})
 	a := d.conn[0]
