@@ -23,6 +23,7 @@ import (
 // tap is a device in front of another: what crosses is kept as examples to spoil.
 type tap struct {
 	link.Device
+	mu   sync.Mutex
 	seen [][]byte
 }
 
@@ -34,6 +35,8 @@ func (d *tap) WritePackets(queue int, batch []*packet.Packet) (int, error) {
 }
 
 func (d *tap) keep(p *packet.Packet) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if len(d.seen) < 5000 {
 		var b []byte
 		for _, part := range p.Vec(nil) {
@@ -178,7 +181,9 @@ func examples(t *testing.T) [][]byte {
 		c2.Close()
 	}
 	a.Dial("tcp", "192.0.2.2:81")
-	return tapped.seen
+	tapped.mu.Lock()
+	defer tapped.mu.Unlock()
+	return slices.Clone(tapped.seen) // late replies still cross
 }
 
 // hostile is what sends the packets. It answers some of what comes back, so that handshakes complete and connections have state to spoil.

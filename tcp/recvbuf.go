@@ -36,7 +36,8 @@ func (c *Conn) Read(dst *buffer.Buffer, n int) int {
 	return got
 }
 
-// ReadDone gives the window for n read bytes back; true if a window update should go out (call Output).
+// ReadDone gives the window for n read bytes back; true if an ACK should go out for it (call Output): a window update, or one that the peer
+// may be waiting for.
 func (c *Conn) ReadDone(now sched.Time, n int) bool {
 	c.tick(now)
 	if in := c.rcv; in != nil {

@@ -64,7 +64,8 @@ func TestNothingWaitsWithoutLoss(t *testing.T) {
 			}
 		}
 		if took := max(n.Finished(0), n.Finished(1)); took > limit || infos[0].Retransmits+infos[1].Retransmits > 0 {
-			t.Errorf("seed %d took %v, want at most %v; %d and %d segments were sent again", seed, took, limit, infos[0].Retransmits, infos[1].Retransmits)
+			t.Errorf("seed %d took %v, want at most %v; %d and %d segments were sent again", seed, took, limit, infos[0].Retransmits,
+				infos[1].Retransmits)
 		}
 		if err := n.Close(); err != nil {
 			t.Errorf("seed %d: %v", seed, err)

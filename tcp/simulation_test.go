@@ -127,7 +127,7 @@ func TestGoodput(t *testing.T) {
 		}
 		size, least := 32<<20, .90 // the demo's
 		if testing.Short() {
-			size, least = 4<<20, .75
+			size, least = 4<<20, .70
 		}
 		if share := goodput(t, cc, size, demoLink(0), demoLink(0)); share < least {
 			t.Errorf("%s: %.1f %% of the link in %d bytes", cc, share*100, size)
