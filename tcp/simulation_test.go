@@ -120,7 +120,7 @@ func goodput(t *testing.T, cc string, size int, link, back tcptest.Link) float64
 // A long transfer without loss but its own has the link: of 1500 bytes 1448 are payload, 96.5 %, and slow start costs a little.
 func TestGoodput(t *testing.T) {
 	for _, cc := range []string{"cubic", "reno"} {
-		if *tcp.SeedsFlag > 0 { // takes seconds
+		if !testing.Short() { // takes seconds
 			if share := goodput(t, cc, 64<<20, demoLink(0), demoLink(0)); share < .93 {
 				t.Errorf("%s: %.1f %% of the link", cc, share*100)
 			}
