@@ -122,7 +122,7 @@ func (c *Conn) detectLoss(f *flight, n *ackNews) {
 
 // enterFastRecovery begins fast recovery (RFC 6675 §5 step 4, RFC 9937 §6.2).
 func (c *Conn) enterFastRecovery(f *flight, n *ackNews) {
-	c.cc.Congestion(c.now, f.board.flight())
+	c.cc.Congestion(c.now, f.board.flight(), cc.Loss)
 	f.phase, f.point, f.rescued = phaseFast, c.sndNxt, false
 	f.delivered, f.out = 0, 0
 	f.start = max(f.board.flight()-f.board.sacked-f.dupBytes+n.bytes, 1)

@@ -34,6 +34,15 @@ type Ack struct {
 	Round       bool          // the first ACK of a round trip: what was SND.NXT at the last such ACK is now acknowledged (RFC 9406 §4.2)
 }
 
+// Cause is what tells of congestion.
+type Cause uint8
+
+// The causes.
+const (
+	Loss Cause = iota // a packet was lost
+	Mark              // the network has marked a packet instead (ECN: CE, RFC 3168 §5)
+)
+
 // A Control decides the congestion window of one connection. It is plain data: not safe for concurrent use, no clock. The connection
 // calls
 //
@@ -53,9 +62,9 @@ type Control interface {
 	PacingRate() int64
 	// Acked reports each ACK that acknowledged or delivered something.
 	Acked(Ack)
-	// Congestion reports that recovery begins (a loss was detected by duplicate ACKs or SACK). flight is RFC 5681's FlightSize: bytes
-	// sent and not cumulatively acknowledged.
-	Congestion(now sched.Time, flight int)
+	// Congestion reports that recovery begins, because of a loss that was detected by duplicate ACKs or SACK, or of a mark that the
+	// network has put on a packet. flight is RFC 5681's FlightSize: bytes sent and not cumulatively acknowledged.
+	Congestion(now sched.Time, flight int, cause Cause)
 	// Timeout reports that the retransmission timer has expired with flight bytes sent and not cumulatively acknowledged; again: it
 	// expired before and nothing was acknowledged since, so that this is no new sign of congestion (RFC 5681 §3.1).
 	Timeout(now sched.Time, flight int, again bool)

@@ -119,7 +119,7 @@ func TestSetMSSInAvoidance(t *testing.T) {
 		for range 5 {
 			c.roundTrip()
 		}
-		c.Congestion(c.now, c.Cwnd())
+		c.Congestion(c.now, c.Cwnd(), Loss)
 		c.Recovered(c.now)
 		for range 400 { // to more than twice the threshold
 			c.roundTrip()
@@ -161,7 +161,7 @@ func TestRenoAvoidance(t *testing.T) {
 	c := newConn(t, "reno")
 	c.roundTrip()
 	c.roundTrip()
-	c.Congestion(c.now, 42*mss) // two of them by limited transmit
+	c.Congestion(c.now, 42*mss, Loss) // two of them by limited transmit
 	c.Recovered(c.now)
 	if c.Cwnd() != 20*mss || c.Ssthresh() != 20*mss {
 		t.Fatalf("window %d, ssthresh %d after a loss with 40 segments in flight", c.Cwnd(), c.Ssthresh())
@@ -198,7 +198,7 @@ func TestReduction(t *testing.T) {
 		{"cubic", 10 * mss, 7 * mss}, {"cubic", 2 * mss, 2 * mss}, {"cubic", 0, 2 * mss},
 	} {
 		c := newConn(t, tt.name)
-		c.Congestion(c.now, tt.flight)
+		c.Congestion(c.now, tt.flight, Loss)
 		if c.Cwnd() != tt.want || c.Ssthresh() != tt.want {
 			t.Errorf("%s: window %d, ssthresh %d after a loss with %d in flight, want %d", tt.name, c.Cwnd(), c.Ssthresh(), tt.flight, tt.want)
 		}
@@ -210,6 +210,29 @@ func TestReduction(t *testing.T) {
 		c.roundTrip()
 		if c.Cwnd() <= tt.want {
 			t.Errorf("%s: the window did not grow after recovery", tt.name)
+		}
+	}
+}
+
+// RFC 8511 §3.1: after a mark Reno keeps 0.8 of the window, CUBIC 0.85.
+func TestMark(t *testing.T) {
+	for name, want := range map[string]int{"reno": 80 * mss, "cubic": 85 * mss} {
+		c := newConn(t, name)
+		for c.Cwnd() < 100*mss {
+			c.roundTrip()
+		}
+		c.Congestion(c.now, 100*mss, Mark)
+		if c.Cwnd() != want || c.Ssthresh() != want {
+			t.Errorf("%s: window %d, ssthresh %d after a mark with 100 segments in flight, want %d", name, c.Cwnd(), c.Ssthresh(), want)
+		}
+		c.ack(mss)
+		if c.Cwnd() != want {
+			t.Errorf("%s: the window grew in the round trip of the mark", name)
+		}
+		c.Recovered(c.now)
+		c.Congestion(c.now, 2*mss, Mark)
+		if c.Ssthresh() != 2*mss {
+			t.Errorf("%s: ssthresh %d, want at least two segments", name, c.Ssthresh())
 		}
 	}
 }
@@ -237,7 +260,7 @@ func TestUndo(t *testing.T) {
 		c := newConn(t, name)
 		c.roundTrip()
 		cwnd := c.Cwnd()
-		c.Congestion(c.now, cwnd)
+		c.Congestion(c.now, cwnd, Loss)
 		c.Undo(c.now)
 		if c.Cwnd() != cwnd || c.Ssthresh() != Infinite {
 			t.Errorf("%s: window %d, ssthresh %d after undoing recovery", name, c.Cwnd(), c.Ssthresh())
@@ -265,7 +288,7 @@ func TestIdle(t *testing.T) {
 	for _, name := range Names() {
 		c := newConn(t, name)
 		c.roundTrip()
-		c.Congestion(c.now, c.Cwnd())
+		c.Congestion(c.now, c.Cwnd(), Loss)
 		c.Recovered(c.now)
 		ssthresh := c.Ssthresh()
 		c.Idle(c.now, time.Second)
@@ -316,7 +339,7 @@ func TestCubicGrowth(t *testing.T) {
 	c.rtt = 200 * ms // where the cubic curve, not the Reno-friendly one, decides
 	cubic := c.Control.(*cubic)
 	cubic.cwnd = 1000 * mss
-	c.Congestion(c.now, 1000*mss)
+	c.Congestion(c.now, 1000*mss, Loss)
 	c.Recovered(c.now)
 	if c.Cwnd() != 700*mss {
 		t.Fatalf("window %d after the loss", c.Cwnd())
@@ -338,7 +361,7 @@ func TestCubicGrowth(t *testing.T) {
 func TestCubicRenoFriendly(t *testing.T) {
 	c := newConn(t, "cubic")
 	c.rtt = 10 * ms
-	c.Congestion(c.now, 10*mss)
+	c.Congestion(c.now, 10*mss, Loss)
 	c.Recovered(c.now)
 	trips := 0
 	for ; c.Cwnd() < 10*mss; trips++ {
@@ -360,12 +383,12 @@ func TestCubicFastConvergence(t *testing.T) {
 	c := newConn(t, "cubic")
 	cubic := c.Control.(*cubic)
 	cubic.cwnd = 100 * mss
-	c.Congestion(c.now, 100*mss)
+	c.Congestion(c.now, 100*mss, Loss)
 	c.Recovered(c.now)
 	if cubic.wMax != 100*mss {
 		t.Fatalf("W_max %d after the first loss", cubic.wMax)
 	}
-	c.Congestion(c.now, 70*mss)
+	c.Congestion(c.now, 70*mss, Loss)
 	if want := 70 * mss * 17 / 20; cubic.wMax != want {
 		t.Errorf("W_max %d after a loss below it, want %d", cubic.wMax, want)
 	}
@@ -396,7 +419,7 @@ func TestCubicApplicationLimited(t *testing.T) {
 	c := newConn(t, "cubic")
 	cubic := c.Control.(*cubic)
 	cubic.cwnd = 200 * mss
-	c.Congestion(c.now, 200*mss)
+	c.Congestion(c.now, 200*mss, Loss)
 	c.Recovered(c.now)
 	c.roundTrip()
 	before := c.Cwnd()
@@ -450,7 +473,7 @@ func TestHyStart(t *testing.T) {
 func TestNoAllocation(t *testing.T) {
 	for _, name := range Names() {
 		c := newConn(t, name)
-		c.Congestion(c.now, 100*mss)
+		c.Congestion(c.now, 100*mss, Loss)
 		c.Recovered(c.now)
 		if n := testing.AllocsPerRun(100, func() { c.now++; c.ack(mss) }); n != 0 {
 			t.Errorf("%s: %v allocations an ACK", name, n)

@@ -12,6 +12,7 @@ import (
 // fast convergence keeps (1+β)/2 = 17/20 of W_max (§4.7), the Reno-friendly estimate grows by α = 3(1-β)/(1+β) = 9/17 (§4.3).
 const (
 	betaNum, betaDen   = 7, 10
+	markNum, markDen   = 17, 20 // instead of β after a mark (RFC 8511 §3.1)
 	fastNum, fastDen   = 17, 20
 	alphaNum, alphaDen = 9, 17
 	estFraction        = 10 // wEst counts 2^-10 bytes
@@ -107,9 +108,13 @@ func cubicRoot(n, mss int) time.Duration {
 	return time.Duration(us) * time.Microsecond
 }
 
-// Congestion: see Control. RFC 9438 §4.6.
-func (c *cubic) Congestion(_ sched.Time, flight int) {
-	c.lose(flight)
+// Congestion: see Control. RFC 9438 §4.6; after a mark with the β of RFC 8511.
+func (c *cubic) Congestion(_ sched.Time, flight int, cause Cause) {
+	num, den := int64(betaNum), int64(betaDen)
+	if cause == Mark {
+		num, den = markNum, markDen
+	}
+	c.lose(flight, num, den)
 	c.cwnd = c.ssthresh
 	c.recovering = true
 }
@@ -117,16 +122,16 @@ func (c *cubic) Congestion(_ sched.Time, flight int) {
 // Timeout: see Control. RFC 9438 §4.8: as Reno, but with β, and the next epoch has no W_max.
 func (c *cubic) Timeout(_ sched.Time, flight int, again bool) {
 	if !again {
-		c.lose(flight)
+		c.lose(flight, betaNum, betaDen)
 	}
 	c.wMax = 0
 	c.epoch = 0
 	c.collapse()
 }
 
-// lose sets the threshold and W_max at a loss. A W_max that is less than the last one means that another flow is taking its share:
+// lose sets the threshold to num/den of the window, and W_max, at a loss. A W_max that is less than the last one means that another flow is taking its share:
 // fast convergence then leaves it more (RFC 9438 §4.7).
-func (c *cubic) lose(flight int) {
+func (c *cubic) lose(flight int, num, den int64) {
 	c.undoMax, c.undoPrior = c.wMax, c.prior
 	c.prior = c.cwnd
 	if c.cwnd < c.wMax {
@@ -134,7 +139,7 @@ func (c *cubic) lose(flight int) {
 	} else {
 		c.wMax = c.cwnd
 	}
-	c.reduce(int(int64(min(flight, c.cwnd)) * betaNum / betaDen))
+	c.reduce(int(int64(min(flight, c.cwnd)) * num / den))
 	c.epoch = 0
 }
 
