@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/internal/stack"
-	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
 )
 
@@ -46,6 +45,9 @@ type SockOpts struct {
 	NoDelay     bool
 	KeepAlive   net.KeepAliveConfig
 	UserTimeout time.Duration
+	// MaxSegment bounds the payload of a segment in both directions, TCP options counted (TCP_MAXSEG): it is announced to the peer. At
+	// least 88; 0: what the path takes.
+	MaxSegment int
 }
 
 // options are a socket's before Control and after.
@@ -61,27 +63,14 @@ func options(control func(*SockOpts) error, o SockOpts) (SockOpts, error) {
 	return o, checkCongestion(o.Congestion)
 }
 
-// apply sets the options of a connection that has sent nothing yet.
-func (o *SockOpts) apply(now sched.Time, c *tcp.Conn) error {
-	if o.Congestion != "" {
-		if err := c.SetCongestion(o.Congestion); err != nil {
-			return err
-		}
-	}
-	if o.SendBuffer > 0 || o.ReceiveBuffer > 0 {
-		c.SetBuffers(o.SendBuffer, o.ReceiveBuffer)
-	}
-	c.SetNoDelay(o.NoDelay)
-	if o.UserTimeout > 0 {
-		c.SetUserTimeout(o.UserTimeout)
-	}
+// tcp is what a connection starts with.
+func (o *SockOpts) tcp() *tcp.Options {
 	idle, interval, count := keepAlive(o.KeepAlive)
-	c.SetKeepAlive(now, idle, interval, count)
-	return nil
+	return &tcp.Options{
+		SendBuffer: o.SendBuffer, ReceiveBuffer: o.ReceiveBuffer, MSS: o.MaxSegment, Congestion: o.Congestion, Nagle: !o.NoDelay,
+		UserTimeout: o.UserTimeout, KeepAlive: tcp.KeepAlive{Idle: idle, Interval: interval, Count: count},
+	}
 }
-
-// setup sets the options of a connection that was accepted.
-func (o *SockOpts) setup(c *TCPConn) error { return c.sock.Configure(o.apply) }
 
 // Dial connects to an address. Networks are "tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", and "ip:icmp", "ip4:icmp", "ip6:icmp" for
 // ICMP messages. An address is "host:port" ("host" for ICMP), where host is an IP address (with the interface's name as zone, if it is
@@ -195,7 +184,7 @@ func (d *Dialer) dialTCP(ctx context.Context, network string, remote netip.AddrP
 	if err != nil {
 		return fail(err)
 	}
-	b.Setup = o.apply
+	b.TCP = o.tcp()
 	c := d.Stack.newTCPConn(network)
 	if err := d.Stack.inner.ConnectTCP(&c.sock, to, b); err != nil {
 		return fail(err)

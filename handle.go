@@ -91,17 +91,14 @@ func (s *Stack) HandleTCP(handler func(*TCPRequest)) {
 // Context) or the peer gives up, and with that of ctx, which then sends a RST.
 func (r *TCPRequest) Accept(ctx context.Context) (*TCPConn, error) {
 	c := r.stack.newTCPConn("tcp")
-	err := r.inner.Accept(&c.sock)
+	o, _ := options(nil, SockOpts{}) // without Control there is no error
+	err := r.inner.Accept(&c.sock, o.tcp())
 	if err == nil {
 		if err = c.accepted(ctx); err != nil {
 			r.inner.Cancel()
 			c.linger.Store(0)
 			_ = c.Close()
 		}
-	}
-	if err == nil {
-		o, _ := options(nil, SockOpts{})
-		err = o.setup(c)
 	}
 	if err != nil {
 		return nil, &net.OpError{

@@ -130,7 +130,8 @@ func (l *ListenConfig) listenTCP(network string, addr netip.AddrPort) (*TCPListe
 	if err != nil {
 		return fail(err)
 	}
-	t := &TCPListener{stack: l.Stack, name: network, setup: o.setup}
+	t := &TCPListener{stack: l.Stack, name: network}
+	lo.TCP = o.tcp()
 	lo.Notifier = (*listenNotifier)(t)
 	lo.Make = func() *stack.TCP { return &l.Stack.newTCPConn(network).sock }
 	if t.sock, err = l.Stack.inner.ListenTCP(addr, lo); err != nil {

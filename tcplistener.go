@@ -15,7 +15,6 @@ type TCPListener struct {
 	stack  *Stack
 	name   string // of the network
 	acc    half
-	setup  func(*TCPConn) error // what ListenConfig asks for each connection; nil: nothing
 	closed atomic.Bool
 }
 
@@ -46,16 +45,11 @@ func (l *TCPListener) Accept() (net.Conn, error) {
 
 // AcceptTCP is Accept with the connection's own type.
 func (l *TCPListener) AcceptTCP() (*TCPConn, error) {
-	for {
-		c, err := l.accept()
-		if err != nil {
-			return nil, l.fail("accept", "accept", err)
-		}
-		if l.setup == nil || l.setup(c) == nil {
-			return c, nil
-		}
-		_ = c.Close() // the connection ended meanwhile, or Control does not want it
+	c, err := l.accept()
+	if err != nil {
+		return nil, l.fail("accept", "accept", err)
 	}
+	return c, nil
 }
 
 func (l *TCPListener) accept() (*TCPConn, error) {

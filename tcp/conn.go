@@ -104,19 +104,20 @@ const initialQuickAcks = 16
 
 // begin makes c a connection that knows its own side only.
 func (c *Conn) begin(cfg *Config, now sched.Time, p Params) {
-	mss := announcedMSS(p.MSS)
+	mss := p.Options.clampMSS(announcedMSS(p.MSS))
+	buffer := p.Options.receiveBuffer(cfg)
 	*c = Conn{
 		cfg: cfg, now: now, lastRcv: now, lastSent: now, tuneAt: now, ackAt: sched.Never, aliveAt: sched.Never,
 		iss: p.ISS, sndUna: p.ISS, sndNxt: p.ISS,
 		tsOffset: p.TSOffset,
 		ourMSS:   mss, pathMSS: mss, peerMSS: defaultMSS, rcvMSS: min(mss, defaultMSS),
 		gsoMax:    int32(min(max(p.GSOMax, int(mss)), 1<<20)),
-		sendLimit: int32(min(cfg.sendBuffer(), maxBufferLimit)), recvLimit: int32(min(cfg.receiveBuffer(), maxBufferLimit)),
-		rcvWnd: uint32(min(max(int(cfg.initialWindow()), 4*int(mss)), cfg.receiveBuffer())), rcvPacking: 255,
+		sendLimit: int32(p.Options.sendBuffer(cfg)), recvLimit: int32(buffer),
+		rcvWnd: uint32(min(max(int(initialWindow(buffer)), 4*int(mss)), buffer)), rcvPacking: 255,
 		quickAcks: initialQuickAcks, userTimeout: millis(cfg.UserTimeout),
 		flags: noDelay,
 	}
-	c.cc = cfg.control(int(mss))
+	p.Options.apply(c)
 }
 
 // Connect begins an active open: CLOSED to SYN-SENT. Output then gives the SYN.
@@ -130,7 +131,7 @@ func (c *Conn) Connect(cfg *Config, now sched.Time, p Params) {
 // Accept takes over a handshake that a SynRecv record has finished, with the segment that finished it (which may carry data and FIN).
 func (c *Conn) Accept(cfg *Config, now sched.Time, r *SynRecv, seg *Segment) Events {
 	h := &r.handshake
-	c.begin(cfg, now, Params{ISS: h.iss, TSOffset: h.tsOffset, MSS: int(h.ourMSS), GSOMax: h.gsoMax})
+	c.begin(cfg, now, Params{ISS: h.iss, TSOffset: h.tsOffset, MSS: int(h.ourMSS), GSOMax: h.gsoMax, Options: r.options})
 	c.adopt(h)
 	c.rcvNxt = h.irs + 1
 	c.rcvAdv = c.rcvNxt + Seq(h.window)
@@ -245,19 +246,6 @@ func (c *Conn) Err() error {
 	}
 	return c.err
 }
-
-// SetNoDelay: on (the default, as in Go's net), small segments are sent at once; off, Nagle's algorithm holds them back while another
-// small one is not acknowledged.
-func (c *Conn) SetNoDelay(on bool) {
-	c.clear(noDelay)
-	if on {
-		c.set(noDelay)
-	}
-}
-
-// SetUserTimeout sets for how long data may stay unacknowledged, or the peer's window closed, before the connection fails with
-// ETIMEDOUT (RFC 9293 §3.9.1, RFC 5482); 0: the limits of RFC 1122.
-func (c *Conn) SetUserTimeout(d time.Duration) { c.userTimeout = millis(d) }
 
 // SetCongestion changes the congestion control, which starts from its initial window. The error names those that exist.
 func (c *Conn) SetCongestion(name string) error {

@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"math/bits"
 	"time"
 
 	"github.com/weirnet/weir/sched"
@@ -41,8 +40,8 @@ type handshake struct {
 	synLost       bool       // retransmitted because the timer expired, not because the peer's SYN came again: RFC 6298 §5.7, RFC 6928 §2
 }
 
-// agree takes the options of the peer's SYN or SYN-ACK into h, given what our side is willing to use.
-func (h *handshake) agree(cfg *Config, o *wire.TCPOptions) {
+// agree takes the options of the peer's SYN or SYN-ACK into h, given what our side is willing to use, and its receive buffer.
+func (h *handshake) agree(cfg *Config, buffer int, o *wire.TCPOptions) {
 	h.sndMSS = defaultMSS
 	if o.HasMSS {
 		h.sndMSS = max(o.MSS, minPeerMSS)
@@ -55,18 +54,18 @@ func (h *handshake) agree(cfg *Config, o *wire.TCPOptions) {
 	h.wscale = o.HasWScale && !cfg.NoWindowScale
 	h.sndWScale, h.rcvWScale = 0, 0
 	if h.wscale {
-		h.sndWScale, h.rcvWScale = min(o.WScale, maxWScale), cfg.windowScale()
+		h.sndWScale, h.rcvWScale = min(o.WScale, maxWScale), windowScale(buffer)
 	}
 }
 
 // synOptions are the options of our SYN: all that the configuration allows.
-func (cfg *Config) synOptions(p Params, now sched.Time, o *wire.TCPOptions) {
-	*o = wire.TCPOptions{HasMSS: true, MSS: announcedMSS(p.MSS), SACKPermitted: !cfg.NoSACK}
-	if !cfg.NoTimestamps {
-		o.TS, o.TSVal = true, timestamp(now, p.TSOffset)
+func (c *Conn) synOptions(o *wire.TCPOptions) {
+	*o = wire.TCPOptions{HasMSS: true, MSS: c.ourMSS, SACKPermitted: !c.cfg.NoSACK}
+	if !c.cfg.NoTimestamps {
+		o.TS, o.TSVal = true, timestamp(c.now, c.tsOffset)
 	}
-	if !cfg.NoWindowScale {
-		o.HasWScale, o.WScale = true, cfg.windowScale()
+	if !c.cfg.NoWindowScale {
+		o.HasWScale, o.WScale = true, windowScale(int(c.recvLimit))
 	}
 }
 
@@ -88,11 +87,3 @@ func announcedMSS(mss int) uint16 { return uint16(min(max(mss, minMSS), 65535)) 
 func timestamp(now sched.Time, offset uint32) uint32 {
 	return uint32(uint64(now)/uint64(time.Millisecond)) + offset
 }
-
-// windowScale is the shift that lets a 16-bit field express all of the receive buffer.
-func (cfg *Config) windowScale() uint8 {
-	return uint8(min(max(bits.Len(uint(cfg.receiveBuffer()))-16, 0), maxWScale))
-}
-
-// initialWindow is the window that SYN and SYN-ACK offer, in bytes, never scaled (RFC 7323 §2.2).
-func (cfg *Config) initialWindow() uint16 { return uint16(min(cfg.receiveBuffer(), 65535)) }

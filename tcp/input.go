@@ -187,10 +187,10 @@ func (c *Conn) arriveSynSent(seg *Segment) {
 		return
 	}
 	h := handshake{ourMSS: c.ourMSS}
-	h.agree(c.cfg, &seg.Options)
+	h.agree(c.cfg, int(c.recvLimit), &seg.Options)
 	c.adopt(&h)
 	c.rcvNxt = seg.Seq + 1
-	c.rcvAdv = c.rcvNxt + Seq(c.cfg.initialWindow())
+	c.rcvAdv = c.rcvNxt + Seq(initialWindow(int(c.recvLimit)))
 	c.lastAckSent = c.rcvNxt
 	c.lastRcv = c.now
 	c.set(ackNow)

@@ -10,10 +10,14 @@ import (
 // fail with ETIMEDOUT when count probes have had no answer. idle 0 is off, the default (MUST-25).
 func (c *Conn) SetKeepAlive(now sched.Time, idle, interval time.Duration, count int) {
 	c.tick(now)
-	c.keepIdle, c.keepEvery = millis(idle), max(millis(interval), 1)
-	c.keepCount = uint8(min(max(count, 1), 255))
-	c.keepSent = 0
+	c.setKeepAlive(KeepAlive{idle, interval, count})
 	c.startKeepAlive()
+}
+
+func (c *Conn) setKeepAlive(k KeepAlive) {
+	c.keepIdle, c.keepEvery = millis(k.Idle), max(millis(k.Interval), 1)
+	c.keepCount = uint8(min(max(k.Count, 1), 255))
+	c.keepSent = 0
 }
 
 // startKeepAlive sets the timer, in the states in which it runs.

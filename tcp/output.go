@@ -74,10 +74,10 @@ func (c *Conn) outputSYN(seg *Segment) bool {
 	}
 	f := c.flight()
 	if c.state == SynSent {
-		fill(seg, c.iss, 0, wire.SYN, c.cfg.initialWindow())
-		c.cfg.synOptions(Params{MSS: int(c.ourMSS), TSOffset: c.tsOffset}, c.now, &seg.Options)
+		fill(seg, c.iss, 0, wire.SYN, initialWindow(int(c.recvLimit)))
+		c.synOptions(&seg.Options)
 	} else {
-		fill(seg, c.iss, c.rcvNxt, wire.SYN|wire.ACK, c.cfg.initialWindow())
+		fill(seg, c.iss, c.rcvNxt, wire.SYN|wire.ACK, initialWindow(int(c.recvLimit)))
 		h := handshake{ourMSS: c.ourMSS, rcvWScale: c.rcvWScale, tsOffset: c.tsOffset, tsRecent: c.tsRecent,
 			ts: c.is(useTS), sack: c.is(useSACK), wscale: c.is(useWScale)}
 		h.synAckOptions(c.now, &seg.Options)

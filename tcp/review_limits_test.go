@@ -148,7 +148,7 @@ func TestReceiveMemoryIsBounded(t *testing.T) {
 			{"islands in large chunks", 16500, 65536, 16501, 1},
 		} {
 			cfg := &Config{ReceiveBuffer: limit}
-			c := &Conn{cfg: cfg, state: Established, rcvNxt: 1<<32 - 100, rcvWScale: cfg.windowScale(), recvLimit: int32(limit), rcvWnd: uint32(limit),
+			c := &Conn{cfg: cfg, state: Established, rcvNxt: 1<<32 - 100, rcvWScale: windowScale(limit), recvLimit: int32(limit), rcvWnd: uint32(limit),
 				ourMSS: 1460, rcvMSS: 1460, rcvPacking: 255, ackAt: sched.Never, aliveAt: sched.Never, flags: useSACK}
 			c.cc = cfg.control(1460)
 			c.rcvAdv = c.rcvNxt

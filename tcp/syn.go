@@ -24,6 +24,7 @@ const replyInterval = 500 * time.Millisecond
 // Conn of it. Data that comes with the SYN is not acknowledged (it is sent again).
 type SynRecv struct {
 	handshake
+	options *Options   // for the connection; nil: none
 	due     sched.Time // of the next SYN-ACK; Never before Open
 	replied sched.Time // when the last SYN-ACK or limited reply was sent
 	retries uint8      // SYN-ACKs sent by Expire
@@ -51,12 +52,12 @@ func (r *SynRecv) Init(cfg *Config, now sched.Time, syn *Segment, p Params) {
 			tsOffset: p.TSOffset,
 			gsoMax:   p.GSOMax,
 			ourMSS:   announcedMSS(p.MSS),
-			window:   cfg.initialWindow(),
 		},
 		due:     sched.Never,
 		replied: now,
 	}
-	r.agree(cfg, &syn.Options)
+	r.agree(cfg, 0, &syn.Options)
+	r.Configure(cfg, p.Options)
 }
 
 // Open fills reply with the SYN-ACK and starts its retransmission. Called again it does the same again.

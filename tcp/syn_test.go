@@ -57,7 +57,7 @@ func TestSynAckOptions(t *testing.T) {
 		var reply Segment
 		r.Open(t0, &reply)
 		if tt.want.HasWScale {
-			tt.want.WScale = tt.cfg.windowScale()
+			tt.want.WScale = windowScale(tt.cfg.receiveBuffer())
 		}
 		if got := reply.Options; !sameOptions(got, tt.want) {
 			t.Errorf("%s: options %+v, want %+v", tt.name, got, tt.want)

@@ -59,7 +59,7 @@ func newHostile(t testing.TB) *hostile {
 	h.SetTCPHandler(func(r *TCPRequest) {
 		switch decisions++; decisions % 5 {
 		case 0:
-			_ = r.Accept(newTCP())
+			_ = r.Accept(newTCP(), nil)
 		case 1:
 			_ = r.Reject(nil)
 		case 2:

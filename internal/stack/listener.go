@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/weirnet/weir/tcp"
 )
 
 // Listener takes connections to a port.
@@ -15,6 +17,7 @@ type Listener struct {
 	stack    *Stack
 	notifier Notifier
 	make     func() *TCP
+	options  *tcp.Options // of its connections; nil: the defaults
 	opening  atomic.Int64 // handshakes in progress
 	closed   atomic.Bool
 
@@ -28,6 +31,8 @@ type ListenOptions struct {
 	Family      Family // of a wildcard
 	Iface       int    // 0: any
 	Transparent bool   // a wildcard takes foreign addresses, too
+	// TCP is what its connections start with; nil: the defaults.
+	TCP *tcp.Options
 	// Make returns a new socket for an incoming connection, with its Notifier set; nil: one without. It is called under a lock, and must
 	// neither block nor call the stack.
 	Make func() *TCP
@@ -37,7 +42,7 @@ type ListenOptions struct {
 
 // ListenTCP opens a listener. Errors: EADDRINUSE, EADDRNOTAVAIL (the address is not ours).
 func (s *Stack) ListenTCP(addr netip.AddrPort, o ListenOptions) (*Listener, error) {
-	l := &Listener{stack: s, notifier: o.Notifier, make: o.Make}
+	l := &Listener{stack: s, notifier: o.Notifier, make: o.Make, options: o.TCP}
 	if l.make == nil {
 		l.make = func() *TCP { return new(TCP) }
 	}

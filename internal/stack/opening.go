@@ -53,7 +53,7 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 		p.Release()
 		return true
 	}
-	o := s.newOpening(now, seg, k, m, floor)
+	o := s.newOpening(now, seg, k, m, floor, nil)
 	r := &TCPRequest{
 		Src: s.zonedPort(k.remoteAddr(), m.Scope), Dst: s.zonedPort(k.localAddr(), m.Scope), Iface: m.Iface,
 		request: request{stack: s}, opening: o, syn: p,
@@ -75,7 +75,8 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 	return true
 }
 
-func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, floor issFloor) *opening {
+// newOpening makes the record of a SYN, for a connection that starts with these options.
+func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, floor issFloor, with *tcp.Options) *opening {
 	o := &opening{stack: s, iface: m.Scope, foreign: m.Foreign, deadline: sched.Never}
 	o.flow = flow{key: *k, owner: o}
 	o.timer.Owner = o
@@ -83,7 +84,7 @@ func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 	if path, err := s.ip.Path(m.Dst, m.Src, m.Scope, true); err == nil {
 		mtu = path.MTU
 	}
-	o.rec.Init(s.cfg.TCP, now, seg, s.params(now, k, mtu, floor))
+	o.rec.Init(s.cfg.TCP, now, seg, s.params(now, k, mtu, floor, with))
 	return o
 }
 
@@ -103,7 +104,7 @@ func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip
 		s.stats.backlogDrops.Add(1)
 		return
 	}
-	o := s.newOpening(now, seg, k, m, floor)
+	o := s.newOpening(now, seg, k, m, floor, l.options)
 	o.listener = l
 	o.iface = cmp.Or(o.iface, l.bind.iface)
 	o.mu.Lock()

@@ -265,15 +265,15 @@ func TestDecisionsRace(t *testing.T) {
 			case 1:
 				_ = r.Reject(syscall.EHOSTUNREACH)
 			case 2:
-				if r.Accept(c) == nil {
+				if r.Accept(c, nil) == nil {
 					r.Cancel()
 				}
 			case 3:
-				if r.Accept(c) == nil {
+				if r.Accept(c, nil) == nil {
 					_ = c.Abort()
 				}
 			default:
-				if r.Accept(c) == nil {
+				if r.Accept(c, nil) == nil {
 					w.wg.Go(func() { w.echoTo(c) })
 				}
 			}

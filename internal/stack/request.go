@@ -107,8 +107,9 @@ type TCPRequest struct {
 }
 
 // Accept answers the SYN with SYN-ACK; t's Notifier is told ConnReady when the handshake is complete or has failed
-// (then Canceled goes to the request's Notifier, too). ECONNABORTED: it is too late.
-func (r *TCPRequest) Accept(t *TCP) error {
+// (then Canceled goes to the request's Notifier, too). The connection starts with these options; nil: the defaults. ECONNABORTED: it is
+// too late.
+func (r *TCPRequest) Accept(t *TCP, with *tcp.Options) error {
 	if err := r.decide(); err != nil {
 		return err
 	}
@@ -124,6 +125,7 @@ func (r *TCPRequest) Accept(t *TCP) error {
 	r.conn = t
 	r.dropPacket()
 	o.deadline = sched.Never
+	o.rec.Configure(s.cfg.TCP, with)
 	o.send(func(reply *tcp.Segment) bool { o.rec.Open(s.now(), reply); return true })
 	s.timers.Arm(&o.timer, o.rec.Deadline())
 	o.mu.Unlock()

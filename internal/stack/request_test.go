@@ -52,7 +52,7 @@ func TestTCPRequestReset(t *testing.T) {
 	if told.ready != Canceled || r.Err() != syscall.ECONNABORTED {
 		t.Errorf("after a RST: told %v, Err %v", told.ready, r.Err())
 	}
-	if err := r.Accept(newSocket(&app{})); err != syscall.ECONNABORTED {
+	if err := r.Accept(newSocket(&app{}), nil); err != syscall.ECONNABORTED {
 		t.Errorf("Accept: %v", err)
 	}
 	if err := r.Reject(nil); err != syscall.ECONNABORTED {
@@ -94,7 +94,7 @@ func TestTCPRequestHandshakes(t *testing.T) {
 			p, r := h.syn("192.0.2.9:9", "198.18.0.1:80")
 			a := &app{}
 			conn := newSocket(a)
-			if err := r.Accept(conn); err != nil {
+			if err := r.Accept(conn, nil); err != nil {
 				t.Fatal(err)
 			}
 			if f := p.receive().Flags(); f != wire.SYN|wire.ACK {
@@ -165,7 +165,7 @@ func TestRequestsEndWithTheStack(t *testing.T) {
 	r.SetNotifier(&told[0])
 	h.udp[0].SetNotifier(&told[1])
 	h.Close()
-	for i, err := range []error{r.Accept(newSocket(&app{})), h.udp[0].Accept(&UDP{}), r.Reject(nil), h.udp[0].Reject(nil)} {
+	for i, err := range []error{r.Accept(newSocket(&app{}), nil), h.udp[0].Accept(&UDP{}), r.Reject(nil), h.udp[0].Reject(nil)} {
 		if err != syscall.ECONNABORTED || told[i%2].ready != Canceled {
 			t.Errorf("%d: %v, told %v", i, err, told[i%2].ready)
 		}

@@ -59,8 +59,8 @@ type Bound struct {
 	Local       netip.AddrPort // zero parts are chosen
 	Iface       int            // 0: by route
 	Transparent bool           // Local may be an address that is not ours
-	// Setup sets options of a TCP connection before its SYN is sent; nil: none. It is called under the socket's lock.
-	Setup func(now sched.Time, c *tcp.Conn) error
+	// TCP is what the connection starts with; nil: the defaults.
+	TCP *tcp.Options
 }
 
 // init makes t a socket of s for the flow of key. The caller has it to itself.
@@ -99,16 +99,7 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 	t.inTable = true
 	t.usePath(&path, gen)
 	now := s.now()
-	t.conn.Connect(s.cfg.TCP, now, s.params(now, &t.flow.key, path.MTU, floor))
-	if b.Setup != nil {
-		if err := b.Setup(now, &t.conn); err != nil {
-			t.conn.Abort(now, nil)
-			t.inTable = false
-			s.flows.remove(&t.flow)
-			t.mu.Unlock()
-			return err
-		}
-	}
+	t.conn.Connect(s.cfg.TCP, now, s.params(now, &t.flow.key, path.MTU, floor, b.TCP))
 	t.output(now)
 	t.mu.Unlock()
 	s.stats.activeOpens.Add(1)
@@ -122,11 +113,11 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 var broadcast4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // params are what a new connection starts with.
-func (s *Stack) params(now sched.Time, k *flowKey, mtu int, floor issFloor) tcp.Params {
+func (s *Stack) params(now sched.Time, k *flowKey, mtu int, floor issFloor, o *tcp.Options) tcp.Params {
 	local, remote := k.localAddr(), k.remoteAddr()
 	return tcp.Params{
 		ISS: floor.raise(s.numbers.ISS(now, local, remote)), TSOffset: s.numbers.TSOffset(local, remote),
-		MSS: mtu - headerSize(k.is4()), GSOMax: maxSuper,
+		MSS: mtu - headerSize(k.is4()), GSOMax: maxSuper, Options: o,
 	}
 }
 

@@ -12,8 +12,6 @@ import (
 	"github.com/weirnet/weir/link/loop"
 	"github.com/weirnet/weir/link/pipe"
 	"github.com/weirnet/weir/packet"
-	"github.com/weirnet/weir/sched"
-	"github.com/weirnet/weir/tcp"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -85,7 +83,6 @@ func TestConnectErrors(t *testing.T) {
 		{"192.0.2.9:80", Bound{Local: port("[2001:db8::1]:0")}, syscall.EADDRNOTAVAIL},
 		{"192.0.2.9:80", Bound{Local: port("192.0.2.1:80")}, syscall.EADDRINUSE},
 		{"192.0.2.9:80", Bound{Iface: 7}, syscall.ENETDOWN},
-		{"192.0.2.9:80", Bound{Setup: func(sched.Time, *tcp.Conn) error { return syscall.EPROTO }}, syscall.EPROTO},
 	} {
 		if err := h.ConnectTCP(newSocket(&app{}), port(c.remote), c.b); err != c.want {
 			t.Errorf("connect to %s: %v, want %v", c.remote, err, c.want)

@@ -338,7 +338,7 @@ func TestTCPRequests(t *testing.T) {
 		t.Errorf("%d requests for one SYN", len(requests)-before)
 	}
 	server := newSocket(&app{})
-	if err := r.Accept(server); err != nil {
+	if err := r.Accept(server, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := conn.Connected(); err != nil {
@@ -357,7 +357,7 @@ func TestTCPRequests(t *testing.T) {
 	if canceled.ready&Canceled == 0 {
 		t.Error("the request was not cancelled after 60 s")
 	}
-	if err := r.Accept(newSocket(&app{})); err != syscall.ECONNABORTED {
+	if err := r.Accept(newSocket(&app{}), nil); err != syscall.ECONNABORTED {
 		t.Errorf("Accept of a cancelled request: %v, want ECONNABORTED", err)
 	}
 }
