@@ -16,6 +16,7 @@ const (
 	TxTSO4                         // cuts TCP over IPv4 super-segments
 	TxTSO6                         // cuts TCP over IPv6 super-segments
 	TxUSO                          // cuts UDP super-segments
+	TxACE                          // cuts TCP super-segments with packet.Meta.KeepCWR as that says
 	RxJoined                       // delivers super-segments itself where it can: GRO would find little to join
 )
 

@@ -60,6 +60,7 @@ type Meta struct {
 	Segs       uint16 // how many packets of the wire this one stands for; 0 means 1
 	Depth      uint8  // nesting of deliveries on this goroutine's stack (pipe, loop)
 	ECN        uint8  // codepoint of the IP header, set by ip on input
+	KeepCWR    bool   // every segment of the super-segment has its CWR flag (AccECN, RFC 9768 §3.3.4); else only the first (RFC 3168 §6.1.2)
 	Received   sched.Time
 	Hash       uint32
 }

@@ -161,7 +161,7 @@ func genTCPOptions() *rapid.Generator[TCPOptions] {
 // optionsText is what o has, without what does not count.
 func optionsText(o *TCPOptions) string {
 	return fmt.Sprint(o.HasMSS, o.MSS, o.HasWScale, o.WScale, o.SACKPermitted, o.TS, o.TSVal, o.TSEcr, o.SACKBlocks(), o.HasFastOpen,
-		len(o.FastOpen), o.FastOpen, o.Malformed)
+		len(o.FastOpen), o.FastOpen, o.AccECN, o.Malformed)
 }
 
 // blockRoom is what one more SACK block takes.

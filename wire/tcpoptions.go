@@ -30,6 +30,8 @@ const (
 	tcpMaxSACKBlocks    = 4
 	tcpMinCookie        = 4 // RFC 7413 §4.1.1
 	tcpMaxCookie        = 16
+	tcpAccECNFieldLen   = 3 // RFC 9768 §3.2.3
+	tcpMaxAccECNFields  = 3
 )
 
 // TCPOption is one option of a TCP header.
@@ -79,6 +81,75 @@ func (it *TCPOptionIter) Malformed() bool { return it.malformed }
 // SACKBlock is a range of sequence numbers that the peer has, from Left up to but not including Right.
 type SACKBlock struct{ Left, Right uint32 }
 
+// AccECN is the option that feeds back how many payload bytes came with each ECN codepoint (RFC 9768 §3.2.3): three counters of 24 bits, of
+// which the last may be left off. Which ones are there depends on the order: E0B, CEB, E1B or the other way round.
+type AccECN struct {
+	Kind          TCPOptionKind // TCPOptionAccECN0, TCPOptionAccECN1, which is the other order, or 0: there is no option
+	Fields        uint8         // how many of the counters are there, in the order of Kind
+	E0B, CEB, E1B uint32        // ECT(0), CE, ECT(1): the low 24 bits of the receiver's counters
+}
+
+// HasE0B reports whether the counter of ECT(0) is there.
+func (a *AccECN) HasE0B() bool {
+	return a.Kind == TCPOptionAccECN0 && a.Fields > 0 || a.Kind == TCPOptionAccECN1 && a.Fields > 2
+}
+
+// HasCEB reports whether the counter of CE is there.
+func (a *AccECN) HasCEB() bool { return a.Kind != 0 && a.Fields > 1 }
+
+// HasE1B reports whether the counter of ECT(1) is there.
+func (a *AccECN) HasE1B() bool {
+	return a.Kind == TCPOptionAccECN1 && a.Fields > 0 || a.Kind == TCPOptionAccECN0 && a.Fields > 2
+}
+
+// field is the i-th counter of the order.
+func (a *AccECN) field(i int) *uint32 {
+	switch {
+	case i == 1:
+		return &a.CEB
+	case (i == 0) == (a.Kind == TCPOptionAccECN0):
+		return &a.E0B
+	}
+	return &a.E1B
+}
+
+// parse takes the counters that are whole: "if the AccECN Option is of any other length, implementations MUST use those whole 3-octet
+// fields that fit within the length and ignore the remainder" (RFC 9768 §3.2.3).
+func (a *AccECN) parse(kind TCPOptionKind, d []byte) {
+	*a = AccECN{Kind: kind, Fields: uint8(min(len(d)/tcpAccECNFieldLen, tcpMaxAccECNFields))}
+	for i := range int(a.Fields) {
+		b := d[i*tcpAccECNFieldLen:]
+		*a.field(i) = uint32(b[0])<<16 | uint32(b[1])<<8 | uint32(b[2])
+	}
+}
+
+// size is the length of the option with its padding; 0: there is none.
+func (a *AccECN) size() int {
+	if a.Kind == 0 {
+		return 0
+	}
+	return (2 + int(min(a.Fields, tcpMaxAccECNFields))*tcpAccECNFieldLen + 3) &^ 3
+}
+
+// put writes the option, padded in front with NOPs.
+func (a *AccECN) put(b []byte) int {
+	n := a.size()
+	if n == 0 {
+		return 0
+	}
+	fields := int(min(a.Fields, tcpMaxAccECNFields))
+	at := n - 2 - fields*tcpAccECNFieldLen
+	for i := range at {
+		b[i] = uint8(TCPOptionNOP)
+	}
+	b[at], b[at+1] = uint8(a.Kind), uint8(2+fields*tcpAccECNFieldLen)
+	for i := range fields {
+		v, f := *a.field(i), b[at+2+i*tcpAccECNFieldLen:]
+		f[0], f[1], f[2] = uint8(v>>16), uint8(v>>8), uint8(v)
+	}
+	return n
+}
+
 // TCPOptions is the options of a TCP header that TCP itself acts on, decoded (Parse) or to be encoded (Put).
 type TCPOptions struct {
 	TSVal, TSEcr  uint32
@@ -92,6 +163,7 @@ type TCPOptions struct {
 	HasFastOpen   bool // a Fast Open option: a request if FastOpen is empty
 	Malformed     bool // see Parse
 	SACK          [tcpMaxSACKBlocks]SACKBlock
+	AccECN        AccECN
 	FastOpen      []byte // the cookie, 4 to 16 bytes; Parse borrows it from the header
 }
 
@@ -144,6 +216,8 @@ func (o *TCPOptions) take(opt TCPOption) bool {
 		o.TS, o.TSVal, o.TSEcr = true, get32(d), get32(d[4:])
 	case TCPOptionSACK:
 		return o.takeSACK(d)
+	case TCPOptionAccECN0, TCPOptionAccECN1:
+		o.AccECN.parse(opt.Kind, d)
 	case TCPOptionFastOpen:
 		if validCookie(len(d)) {
 			o.HasFastOpen, o.FastOpen = true, d
@@ -175,6 +249,7 @@ func (o *TCPOptions) SACKBlocks() []SACKBlock { return o.SACK[:min(int(o.NSACK),
 func (o *TCPOptions) Len() int {
 	n := o.baseLen()
 	n += o.cookieLen(n)
+	n += o.accECNLen(n)
 	if k := o.sackCount(n); k > 0 {
 		n += 4 + k*tcpSACKBlockLen
 	}
@@ -210,15 +285,23 @@ func (o *TCPOptions) cookieLen(n int) int {
 	return 0
 }
 
+// accECNLen is the padded length of the AccECN option behind n other bytes; 0 if there is none or it does not fit.
+func (o *TCPOptions) accECNLen(n int) int {
+	if k := o.AccECN.size(); n+k <= TCPMaxOptionsLen {
+		return k
+	}
+	return 0
+}
+
 // sackCount is how many SACK blocks fit behind n other bytes.
 func (o *TCPOptions) sackCount(n int) int {
 	return max(0, min(len(o.SACKBlocks()), (TCPMaxOptionsLen-n-4)/tcpSACKBlockLen))
 }
 
 // Put writes the options into b, in the order that Linux sends them and middleboxes are used to (MSS, SACK-permitted, timestamps,
-// NOP, window scale; NOP, NOP, timestamps, NOP, NOP, SACK), padded with NOPs to a multiple of 4, and returns how many bytes that is.
-// What does not fit into 40 bytes is left off: the last SACK blocks, and a cookie that has no room even without them. b has at
-// least Len() bytes.
+// NOP, window scale; NOP, NOP, timestamps, AccECN, NOP, NOP, SACK), padded with NOPs to a multiple of 4, and returns how many bytes that
+// is. What does not fit into 40 bytes is left off: the last SACK blocks, AccECN, and a cookie that has no room even without them. b has
+// at least Len() bytes.
 func (o *TCPOptions) Put(b []byte) int {
 	n := 0
 	if o.HasMSS {
@@ -250,9 +333,12 @@ func (o *TCPOptions) Put(b []byte) int {
 	return o.putVariable(b, n)
 }
 
-// putVariable writes SACK blocks and Fast Open cookie behind the first n bytes, and returns the length of all.
+// putVariable writes AccECN, SACK blocks and Fast Open cookie behind the first n bytes, and returns the length of all.
 func (o *TCPOptions) putVariable(b []byte, n int) int {
 	cookie := o.cookieLen(n)
+	if o.accECNLen(n+cookie) > 0 {
+		n += o.AccECN.put(b[n:])
+	}
 	if k := o.sackCount(n + cookie); k > 0 {
 		put32(b[n:], uint32(TCPOptionNOP)<<24|uint32(TCPOptionNOP)<<16|uint32(TCPOptionSACK)<<8|uint32(2+k*tcpSACKBlockLen))
 		n += 4

@@ -32,6 +32,16 @@ var tcpOptionCases = []struct {
 	{"Fast Open cookie of 2: skipped", "22040102 020405b4", TCPOptions{HasMSS: true, MSS: 1460}},
 	{"Fast Open cookie of 5: skipped", "22070102030405 01 020405b4", TCPOptions{HasMSS: true, MSS: 1460}},
 	{"Fast Open cookie of 18: skipped", "2214 000000000000000000000000000000000000 020405b4", TCPOptions{HasMSS: true, MSS: 1460}},
+	{"AccECN0 of 11 (RFC 9768 §3.2.3)", "ac0b 000001 000002 fffffe 01",
+		TCPOptions{AccECN: AccECN{Kind: TCPOptionAccECN0, Fields: 3, E0B: 1, CEB: 2, E1B: 0xfffffe}}},
+	{"AccECN1 of 11", "ae0b 000001 000002 fffffe 01",
+		TCPOptions{AccECN: AccECN{Kind: TCPOptionAccECN1, Fields: 3, E1B: 1, CEB: 2, E0B: 0xfffffe}}},
+	{"AccECN0 of 8", "ac08 000001 000002", TCPOptions{AccECN: AccECN{Kind: TCPOptionAccECN0, Fields: 2, E0B: 1, CEB: 2}}},
+	{"AccECN1 of 5", "010101 ae05 123456", TCPOptions{AccECN: AccECN{Kind: TCPOptionAccECN1, Fields: 1, E1B: 0x123456}}},
+	{"AccECN0 of 2", "0101 ac02", TCPOptions{AccECN: AccECN{Kind: TCPOptionAccECN0}}},
+	{"AccECN of another length: whole fields count", "ac07 000001 0203 01", TCPOptions{AccECN: AccECN{Kind: TCPOptionAccECN0, Fields: 1, E0B: 1}}},
+	{"AccECN of too many fields", "ac0e 000001 000002 000003 000004 0101",
+		TCPOptions{AccECN: AccECN{Kind: TCPOptionAccECN0, Fields: 3, E0B: 1, CEB: 2, E1B: 3}}},
 
 	// RFC 9293 §3.2, MUST-7. What is before the bad option counts, what is behind it does not.
 	{"length 0", "020405b4 0800 03030700 0000", TCPOptions{HasMSS: true, MSS: 1460, Malformed: true}},
@@ -126,6 +136,16 @@ func TestTCPOptionsPut(t *testing.T) {
 			"01010522 00000001 00000002 00000003 00000004 00000005 00000006 00000007 00000008"},
 		{"a cookie of 16 fits beside all", TCPOptions{HasMSS: true, TS: true, HasWScale: true, HasFastOpen: true, FastOpen: make([]byte, 16)},
 			"02040000 0101080a 00000000 00000000 01030300 2212 00000000000000000000000000000000 0101"},
+		{"SYN-ACK with AccECN", TCPOptions{HasMSS: true, MSS: 1460, SACKPermitted: true, TS: true, HasWScale: true, WScale: 7,
+			AccECN: AccECN{Kind: TCPOptionAccECN0, Fields: 3, E0B: 1, CEB: 0, E1B: 1}},
+			"020405b4 0402080a 00000000 00000000 01030307 01 ac0b 000001 000000 000001"},
+		{"AccECN, the other order, two counters, before SACK", TCPOptions{TS: true, NSACK: 3, SACK: blocks,
+			AccECN: AccECN{Kind: TCPOptionAccECN1, Fields: 2, E0B: 1, CEB: 2, E1B: 0x1234567}},
+			"0101080a 00000000 00000000 ae08 234567 000002 01010512 00000001 00000002 00000003 00000004"},
+		{"AccECN without counters", TCPOptions{AccECN: AccECN{Kind: TCPOptionAccECN0}}, "0101ac02"},
+		{"no room for AccECN beside a cookie", TCPOptions{HasMSS: true, MSS: 1460, TS: true, HasWScale: true, WScale: 7, HasFastOpen: true, FastOpen: cookie,
+			AccECN: AccECN{Kind: TCPOptionAccECN0, Fields: 3}},
+			"020405b4 0101080a 00000000 00000000 01030307 220a0102030405060708 0101"},
 		{"a cookie that none can have", TCPOptions{HasFastOpen: true, FastOpen: make([]byte, 5)}, ""},
 	} {
 		b := dirty(41)

@@ -322,16 +322,17 @@ func (r *reassembly) remove(d *partial) {
 }
 
 // join makes one packet of all fragments of a whole datagram. RFC 3168 §5.3: congestion experienced by one is experienced by the whole,
-// and must not get lost; mixed with fragments of a sender that does not do ECN it is a forgery.
+// and must not get lost; mixed with fragments that say that the sender does not do ECN "the packet MUST be dropped". As on Linux, so is
+// a mixture of these with ECT: something on the way has changed one or the other.
 func (d *partial) join(in *inbound) datagram {
 	first := &d.frags[0]
 	whole := datagram{p: first.p, size: d.size, named: first.named, next: first.next, ecn: first.ecn}
-	if d.ecns&(1<<wire.CE) != 0 {
-		if d.ecns&(1<<wire.NotECT) != 0 {
-			in.c.reasmFails.Add(1)
-			release(d.frags)
-			return datagram{}
-		}
+	switch {
+	case d.ecns&(1<<wire.NotECT) != 0 && d.ecns != 1<<wire.NotECT:
+		in.c.reasmFails.Add(1)
+		release(d.frags)
+		return datagram{}
+	case d.ecns&(1<<wire.CE) != 0:
 		whole.ecn = wire.CE
 	}
 	data := first.p.Data()

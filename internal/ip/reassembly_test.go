@@ -362,6 +362,9 @@ func TestReassemblyECN(t *testing.T) {
 		{wire.CE, wire.ECT1, wire.CE},
 		{wire.CE, wire.NotECT, 255},
 		{wire.NotECT, wire.CE, 255},
+		{wire.NotECT, wire.ECT0, 255},
+		{wire.ECT1, wire.NotECT, 255},
+		{wire.ECT0, wire.ECT1, wire.ECT0},
 	} {
 		families(t, func(t *testing.T, is6 bool) {
 			w := newWorld(t)

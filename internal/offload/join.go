@@ -33,6 +33,7 @@ type flow struct {
 	segs       int            // packets of the wire
 	joined     bool
 	psh        bool
+	keepCWR    bool // CWR is set in each of the segments, of which there are more than one
 }
 
 // segment is a packet of the batch that looks like TCP, headers consumed.
@@ -48,8 +49,8 @@ type segment struct {
 // left for ip to drop. What is not joined is left as it is, byte for byte. Packets must be bare IP, with nothing consumed.
 //
 // Joined are segments that follow upon one another without a gap, of equal size but for the last, and with headers that differ only in
-// what follows from that: one ACK number, window, set of options (timestamps included), ECN codepoint and TTL. PSH ends a
-// super-segment. The TCP checksum field of a super-segment is that of its first segment, and means nothing.
+// what follows from that: one ACK number, window, set of options (timestamps included), ECN codepoint, ACE field (RFC 9768) and TTL. CWR may
+// also be set in the first one only, as RFC 3168 has it; packet.Meta.KeepCWR tells which. PSH ends a super-segment. The TCP checksum field of a super-segment is that of its first segment, and means nothing.
 func (j *Joiner) Join(batch []*packet.Packet) []*packet.Packet {
 	out := batch[:0]
 	for _, p := range batch {
@@ -110,8 +111,8 @@ func parse(p *packet.Packet) (s segment, ok bool) {
 	s.tcp = wire.TCP(b)
 	s.payload = p.Size() - n - h
 	// Handshakes, ends, resets, urgent data and pure ACKs stay alone (an ACK clocks the sender, and duplicates are counted). So does what
-	// has been joined already, and AccECN's counters, which Split would not restore (RFC 9768).
-	if s.tcp.Flags()&^(wire.PSH|wire.ECE) != wire.ACK || s.payload == 0 || p.GSO != packet.GSONone {
+	// has been joined already.
+	if s.tcp.Flags()&^(wire.PSH|wire.AE|wire.CWR|wire.ECE) != wire.ACK || s.payload == 0 || p.GSO != packet.GSONone {
 		return s, false
 	}
 	return s, verify(&s)
@@ -174,6 +175,7 @@ func (j *Joiner) join(s *segment) bool {
 		f.close()
 		return false
 	}
+	f.keepCWR = s.tcp.Flags().Has(wire.CWR)
 	f.first.Data().Merge(s.p.Data())
 	f.seq += uint32(s.payload)
 	f.size += s.payload
@@ -192,7 +194,7 @@ func (j *Joiner) join(s *segment) bool {
 func (f *flow) alike(s *segment) bool {
 	a, b := f.tcp, s.tcp
 	if len(a) != len(b) || a.Ack() != b.Ack() || a.Window() != b.Window() ||
-		(a.Flags()^b.Flags())&^wire.PSH != 0 || string(a[wire.TCPMinLen:]) != string(b[wire.TCPMinLen:]) {
+		(a.Flags()^b.Flags())&^(wire.PSH|wire.CWR) != 0 || !f.cwrFollows(b.Flags()) || string(a[wire.TCPMinLen:]) != string(b[wire.TCPMinLen:]) {
 		return false
 	}
 	if len(f.ip) == wire.IPv6Len {
@@ -204,6 +206,15 @@ func (f *flow) alike(s *segment) bool {
 	}
 	// RFC 6864 §4.1: the identification of an atomic datagram means nothing. Others must count up, as Split makes them.
 	return x.DontFragment() || y.ID() == x.ID()+uint16(f.segs)
+}
+
+// cwrFollows reports whether a segment with these flags may be joined as far as CWR goes: the first segment has it and no other (RFC 3168),
+// all have it, or none.
+func (f *flow) cwrFollows(flags wire.TCPFlags) bool {
+	if f.joined {
+		return flags.Has(wire.CWR) == f.keepCWR
+	}
+	return f.tcp.Flags().Has(wire.CWR) || !flags.Has(wire.CWR)
 }
 
 // open makes s the packet that the next segment of its flow may be joined to.
@@ -257,6 +268,7 @@ func (f *flow) close() {
 		}
 		p.GSOSize = uint16(f.segmentLen)
 		p.Segs = uint16(f.segs)
+		p.KeepCWR = f.keepCWR
 		p.Checksum = packet.ChecksumVerified
 	}
 	p.Deliverable()

@@ -114,7 +114,7 @@ func (s *splitter) next() (q *packet.Packet, more bool) {
 	n := min(s.data.Size(), int(s.p.GSOSize))
 	q = s.pool.Get()
 	q.Meta = s.p.Meta
-	q.GSO, q.GSOSize, q.Segs = packet.GSONone, 0, 0
+	q.GSO, q.GSOSize, q.Segs, q.KeepCWR = packet.GSONone, 0, 0, false
 	q.Checksum, q.CsumStart, q.CsumOffset = packet.ChecksumNone, 0, 0
 	payload := q.Data()
 	s.data.MoveTo(payload, n)
@@ -139,14 +139,15 @@ func (s *splitter) next() (q *packet.Packet, more bool) {
 	return q, more
 }
 
-// finishTCP makes b the header of the next segment. FIN and PSH belong to the last byte; CWR (RFC 3168 §6.1.2) is said once.
+// finishTCP makes b the header of the next segment. FIN and PSH belong to the last byte. CWR (RFC 3168 §6.1.2) is said once, unless it is
+// part of AccECN's ACE field, which "all segments created from the same super-segment should retain" (RFC 9768 §3.3.4).
 func (s *splitter) finishTCP(h wire.TCP, n int, sum uint16, more bool) {
 	h.SetSeq(h.Seq() + uint32(s.sent))
 	flags := h.Flags()
 	if more {
 		flags &^= wire.FIN | wire.PSH
 	}
-	if s.count > 0 {
+	if s.count > 0 && !s.p.KeepCWR {
 		flags &^= wire.CWR
 	}
 	h.SetFlags(flags)

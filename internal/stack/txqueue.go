@@ -270,7 +270,7 @@ func (q *txQueue) prepare() {
 	for i, p := range q.raw {
 		q.raw[i] = nil
 		switch {
-		case p.GSO != packet.GSONone && (can&gsoOffload(p.GSO) == 0 || p.Size() > most):
+		case p.GSO != packet.GSONone && (can&gsoOffload(p.GSO) == 0 || p.KeepCWR && can&link.TxACE == 0 || p.Size() > most):
 			q.ready = offload.Split(q.stack.cfg.Packets, p, q.ready)
 			continue
 		case p.Checksum == packet.ChecksumPartial && can&link.TxChecksum == 0 && !p.FinishChecksum():

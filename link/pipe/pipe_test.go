@@ -176,7 +176,7 @@ func TestPipeInfo(t *testing.T) {
 	if a.Info() != b.Info() || a.Info().MTU != 65535 || a.Info().Queues != 1 || a.Info().GSOMax != 65535 {
 		t.Errorf("%+v", a.Info())
 	}
-	if o := a.Info().Offloads; o != link.TxChecksum|link.TxTSO4|link.TxTSO6|link.TxUSO|link.RxJoined {
+	if o := a.Info().Offloads; o != link.TxChecksum|link.TxTSO4|link.TxTSO6|link.TxUSO|link.TxACE|link.RxJoined {
 		t.Errorf("offloads %b", o)
 	}
 	a, _ = pipe.New(pipe.Options{MTU: 100, NoOffload: true})

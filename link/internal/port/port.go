@@ -12,7 +12,7 @@ import (
 )
 
 // Offloads of a device that leaves packets as they are.
-const Offloads = link.TxChecksum | link.TxTSO4 | link.TxTSO6 | link.TxUSO | link.RxJoined
+const Offloads = link.TxChecksum | link.TxTSO4 | link.TxTSO6 | link.TxUSO | link.TxACE | link.RxJoined
 
 // GSOMax is the largest super-segment of such a device: the largest IPv4 packet.
 const GSOMax = 65535
