@@ -49,7 +49,7 @@ func (c *Conn) acknowledge(seg *Segment) {
 		// RFC 5681 §2, "duplicate acknowledgment", (a) to (e).
 		n.dup = n.acked == 0 && f.board.flight() > 0 && seg.Len() == 0 && seg.Ack == c.sndUna && !changed
 	}
-	if n.acked == 0 && !n.dup {
+	if n.acked == 0 && !n.dup && !n.marked {
 		return
 	}
 	c.timeRoundTrip(f, seg, &n)

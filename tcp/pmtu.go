@@ -39,7 +39,7 @@ func (c *Conn) SetMSS(now sched.Time, mss int) {
 	c.cc.SetMSS(after)
 	if f := c.snd; f != nil && after < before && c.state.synchronized() && c.sndUna != c.sndNxt {
 		f.board.loseLarge(after)
-		if f.board.toResend() && f.phase == phaseOpen {
+		if f.board.toResend() && f.phase < phaseFast {
 			// As after a timeout, so that the duplicate ACKs that this will cause are not taken for losses; but the window stays.
 			f.phase, f.point = phaseLoss, c.sndNxt
 		}

@@ -11,6 +11,7 @@ type phase uint8
 
 const (
 	phaseOpen phase = iota // nothing: none is known
+	phaseCWR               // the window is being reduced because of ECN marks: nothing is lost (RFC 3168 §6.1.2)
 	phaseFast              // fast recovery (RFC 6675; without SACK RFC 6582)
 	phaseLoss              // everything was deemed lost when the timer expired, and is sent again in slow start (RFC 5681 §3.1)
 )
@@ -23,7 +24,7 @@ type recovery struct {
 	dupBytes int // without SACK: what the duplicate ACKs say has arrived, as RFC 6675's scoreboard would know it
 	point    Seq // RecoveryPoint: SND.NXT when recovery began; it ends when that is acknowledged
 
-	// Proportional Rate Reduction (RFC 9937 §6.2), in bytes; only in phaseFast.
+	// Proportional Rate Reduction (RFC 9937 §6.2), in bytes; only while reducing.
 	cwnd      int
 	start     int // RecoverFS
 	delivered int // prr_delivered
@@ -33,9 +34,12 @@ type recovery struct {
 // pipe is how many bytes are in the network (RFC 6675 §4).
 func (f *flight) pipe() int { return max(f.board.pipe()-f.dupBytes, 0) }
 
+// reducing: Proportional Rate Reduction says what may be sent.
+func (p phase) reducing() bool { return p == phaseFast || p == phaseCWR }
+
 // cwnd is the congestion window in bytes.
 func (c *Conn) cwnd(f *flight) int {
-	if f.phase == phaseFast {
+	if f.phase.reducing() {
 		return f.cwnd
 	}
 	return c.cc.Cwnd()
@@ -47,7 +51,8 @@ type ackNews struct {
 	acked    int  // sequence numbers newly acknowledged
 	dup      bool // a duplicate ACK, by RFC 5681 §2 or, with SACK, RFC 6675 §2
 	lost     int  // bytes newly found lost
-	partial  bool // without SACK: the first unacknowledged segment is to be sent again
+	force    bool // a segment is to be sent again at once, whatever the window
+	marked   bool // the peer tells that packets were marked by ECN
 	pipe     int  // before the ACK
 	spans    int  // before the ACK
 	rtt      time.Duration
@@ -70,16 +75,19 @@ func (c *Conn) recover(f *flight, n *ackNews) {
 		c.reportAck(f, n)
 		c.leaveRecovery(f)
 	}
+	if n.marked {
+		c.enterCWR(f, n)
+	}
 	c.detectLoss(f, n)
 	switch {
-	case f.phase == phaseOpen && f.board.toResend():
+	case f.phase < phaseFast && f.board.toResend():
 		c.enterFastRecovery(f, n)
 	case f.phase == phaseFast && n.acked > 0 && !c.is(useSACK):
 		// RFC 6582 §3.2 step 3, "Partial acknowledgments: … retransmit the first unacknowledged segment", at once.
 		n.lost += f.board.loseFirst(c.payloadMSS())
-		n.partial = n.lost > 0
+		n.force = n.lost > 0
 	}
-	if f.phase == phaseFast {
+	if f.phase.reducing() {
 		f.reduce(n, c.cc.Ssthresh(), c.payloadMSS())
 	}
 	c.reportAck(f, n)
@@ -99,7 +107,7 @@ func (c *Conn) countDuplicates(f *flight, n *ackNews) {
 		known := min(f.dupBytes, max(n.acked-mss, 0))
 		f.dupBytes -= known
 		n.bytes -= min(known, n.bytes)
-		if f.phase == phaseOpen {
+		if f.phase < phaseFast {
 			f.dupBytes = 0
 		}
 	}
@@ -111,7 +119,7 @@ func (c *Conn) detectLoss(f *flight, n *ackNews) {
 	if c.is(useSACK) && n.dup {
 		n.lost = f.board.detect(mss)
 	}
-	if f.phase != phaseOpen || f.dupAcks < dupThresh || f.board.toResend() {
+	if f.phase >= phaseFast || f.dupAcks < dupThresh || f.board.toResend() {
 		return
 	}
 	// RFC 6582 §3.2 step 2: not if the duplicates may come from what was needlessly sent again before.
@@ -120,10 +128,33 @@ func (c *Conn) detectLoss(f *flight, n *ackNews) {
 	}
 }
 
-// enterFastRecovery begins fast recovery (RFC 6675 §5 step 4, RFC 9937 §6.2).
+// enterFastRecovery begins fast recovery (RFC 6675 §5 step 4, RFC 9937 §6.2). If the window is being reduced because of marks, it is not
+// reduced again: "TCP should not react to congestion indications more than once every window of data" (RFC 3168 §6.1.2).
 func (c *Conn) enterFastRecovery(f *flight, n *ackNews) {
-	c.cc.Congestion(c.now, f.board.flight(), cc.Loss)
+	if f.phase == phaseCWR {
+		n.force = true
+	} else {
+		c.cc.Congestion(c.now, f.board.flight(), cc.Loss)
+		f.startReduction(n)
+	}
 	f.phase, f.point, f.rescued = phaseFast, c.sndNxt, false
+}
+
+// enterCWR begins a reduction of the window because of ECN marks (RFC 3168 §6.1.2), unless one is under way: it is over when all that is
+// outstanding now is acknowledged. The window comes down by Proportional Rate Reduction (RFC 9937), as after a loss. It reports whether the
+// window is reduced.
+func (c *Conn) enterCWR(f *flight, n *ackNews) bool {
+	if f.phase != phaseOpen {
+		return false
+	}
+	c.cc.Congestion(c.now, f.board.flight()+n.acked, cc.Mark)
+	f.startReduction(n)
+	f.phase, f.point = phaseCWR, c.sndNxt
+	return true
+}
+
+// startReduction is the beginning of RFC 9937 §6.2.
+func (f *flight) startReduction(n *ackNews) {
 	f.delivered, f.out = 0, 0
 	f.start = max(f.board.flight()-f.board.sacked-f.dupBytes+n.bytes, 1)
 }
@@ -149,7 +180,7 @@ func (f *flight) reduce(n *ackNews, ssthresh, mss int) {
 		}
 		send = min(send, ssthresh-pipe)
 	}
-	if f.out == 0 || n.partial {
+	if n.force || f.out == 0 && f.phase == phaseFast {
 		send = max(send, mss) // force a fast retransmit
 	}
 	f.cwnd = pipe + max(send, 0)
