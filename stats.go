@@ -56,6 +56,9 @@ type TCPStats struct {
 	RequestDrops              uint64 // requests beyond MaxPendingRequests
 	MemoryDrops               uint64 // segments refused because the memory budget was used up
 	NoRoute                   uint64 // segments dropped for want of a way
+	SynCookiesSent            uint64 // SYNs answered with a cookie, because a listener's backlog was full
+	SynCookiesReceived        uint64 // ACKs with a good cookie: each makes a connection
+	SynCookiesFailed          uint64 // ACKs to a listener that has sent cookies, without a good one
 }
 
 // UDPStats are named as in RFC 4113 where it has them.

@@ -24,6 +24,11 @@ type Config struct {
 	Granularity                         time.Duration // clock granularity G of RFC 6298; 1 ms
 	Congestion                          string        // one of cc.Names; default the first, "cubic"
 	NoTimestamps, NoSACK, NoWindowScale bool
+	SynRetries                          int        // SYNs sent again before an active open fails; 7, at least 3 minutes (RFC 9293 §3.8.3, MUST-23)
+	SynAckRetries                       int        // the same of SYN-ACKs; 5
+	SynCookies                          CookieMode // when listeners answer with SYN cookies
+	AbortOnOverflow                     bool       // a handshake completed for which the accept queue has no room is reset, not ignored
+	NoRFC1337                           bool       // a RST ends TIME-WAIT
 
 	flights, inflows, islands sync.Pool // of *flight, *inflow, *island: what only a connection with data under way needs
 }
@@ -38,6 +43,12 @@ func (cfg *Config) delayedAck() time.Duration  { return cmp.Or(cfg.DelayedAck, 4
 func (cfg *Config) timeWait() time.Duration    { return cmp.Or(cfg.TimeWait, 60*time.Second) }
 func (cfg *Config) finWait2() time.Duration    { return cmp.Or(cfg.FinWait2, 60*time.Second) }
 func (cfg *Config) granularity() time.Duration { return cmp.Or(cfg.Granularity, time.Millisecond) }
+func (cfg *Config) synRetries() uint8 {
+	return uint8(min(cmp.Or(max(cfg.SynRetries, 0), synRetries), 127))
+}
+func (cfg *Config) synAckRetries() uint8 {
+	return uint8(min(cmp.Or(max(cfg.SynAckRetries, 0), synAckRetries), 127))
+}
 
 // control makes the configured congestion control; the default one if the name is not known (whoever fills a Config checks it).
 func (cfg *Config) control(mss int) cc.Control {

@@ -139,6 +139,7 @@ func (c *Conn) Accept(cfg *Config, now sched.Time, r *SynRecv, seg *Segment) Eve
 	c.sndUna, c.sndNxt = h.iss+1, h.iss+1
 	c.sndWL1, c.sndWL2 = h.irs, h.iss
 	switch {
+	case h.untimed:
 	case !h.retransmitted:
 		c.rtt.sample(c.now.Sub(h.sentAt), 1)
 	case c.is(useTS):

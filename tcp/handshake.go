@@ -36,6 +36,7 @@ type handshake struct {
 	ts, sack, wscale     bool // both sides sent the option
 
 	sentAt        sched.Time // of the SYN-ACK, for the first RTT sample
+	untimed       bool       // sentAt says nothing
 	retransmitted bool       // more than one SYN-ACK was sent: no sample (Karn), unless timestamps tell which
 	synLost       bool       // retransmitted because the timer expired, not because the peer's SYN came again: RFC 6298 §5.7, RFC 6928 §2
 }
@@ -56,6 +57,11 @@ func (h *handshake) agree(cfg *Config, buffer int, o *wire.TCPOptions) {
 	if h.wscale {
 		h.sndWScale, h.rcvWScale = min(o.WScale, maxWScale), windowScale(buffer)
 	}
+}
+
+// newHandshake is a passive open that has agreed on nothing yet.
+func newHandshake(irs Seq, p Params) handshake {
+	return handshake{iss: p.ISS, irs: irs, tsOffset: p.TSOffset, gsoMax: p.GSOMax, ourMSS: announcedMSS(p.MSS)}
 }
 
 // synOptions are the options of our SYN: all that the configuration allows.

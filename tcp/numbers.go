@@ -23,6 +23,12 @@ func ResetFor(seg, reply *Segment) bool {
 	return true
 }
 
+// ResetFromListen is ResetFor in LISTEN, for what is not to open a connection (RFC 9293 §3.10.7.2): "Any acknowledgment is bad if it
+// arrives on a connection still in the LISTEN state"; what has none is dropped.
+func ResetFromListen(seg, reply *Segment) bool {
+	return seg.Flags&wire.ACK != 0 && ResetFor(seg, reply)
+}
+
 // Numbers gives initial sequence numbers (RFC 6528) and timestamp offsets (RFC 7323 §5.4) that strangers cannot predict.
 type Numbers struct{ Key siphash.Key }
 
@@ -31,8 +37,10 @@ const issTick = 4 * time.Microsecond
 
 // What a hash is for goes into it, so that knowing one tells nothing about the other.
 const (
-	numberISS      = 1
-	numberTSOffset = 2
+	numberISS        = 1
+	numberTSOffset   = 2
+	numberCookie     = 3
+	numberCookieMask = 4
 )
 
 // ISS returns the initial sequence number for a connection that begins now: M + F(addresses, ports, key) of RFC 6528 §3. For one tuple

@@ -11,6 +11,7 @@ import (
 // never answered is so dropped 63 s after the first SYN-ACK.
 const (
 	synAckRTO     = time.Second
+	maxSynAckRTO  = 120 * time.Second
 	synAckRetries = 5
 )
 
@@ -28,6 +29,7 @@ type SynRecv struct {
 	due     sched.Time // of the next SYN-ACK; Never before Open
 	replied sched.Time // when the last SYN-ACK or limited reply was sent
 	retries uint8      // SYN-ACKs sent by Expire
+	limit   uint8      // of retries
 	open    bool
 }
 
@@ -45,17 +47,7 @@ const (
 // Init takes a SYN (a segment to LISTEN with SYN, without ACK and RST). Nothing is sent before Open (a request handler decides first:
 // retransmitted SYNs are absorbed until then).
 func (r *SynRecv) Init(cfg *Config, now sched.Time, syn *Segment, p Params) {
-	*r = SynRecv{
-		handshake: handshake{
-			iss:      p.ISS,
-			irs:      syn.Seq,
-			tsOffset: p.TSOffset,
-			gsoMax:   p.GSOMax,
-			ourMSS:   announcedMSS(p.MSS),
-		},
-		due:     sched.Never,
-		replied: now,
-	}
+	*r = SynRecv{handshake: newHandshake(syn.Seq, p), due: sched.Never, replied: now, limit: cfg.synAckRetries()}
 	r.agree(cfg, 0, &syn.Options)
 	r.Configure(cfg, p.Options)
 }
@@ -71,6 +63,9 @@ func (r *SynRecv) Open(now sched.Time, reply *Segment) {
 // Opened reports whether Open was called.
 func (r *SynRecv) Opened() bool { return r.open }
 
+// Quoted reports whether seq is that of our SYN-ACK, which an ICMP error about it quotes.
+func (r *SynRecv) Quoted(seq Seq) bool { return r.open && seq == r.iss }
+
 // Deadline is when Expire wants to be called; Never before Open.
 func (r *SynRecv) Deadline() sched.Time { return r.due }
 
@@ -79,12 +74,12 @@ func (r *SynRecv) Expire(now sched.Time, reply *Segment) SynVerdict {
 	if now < r.due {
 		return SynKeep
 	}
-	if r.retries >= synAckRetries {
+	if r.retries >= r.limit {
 		return SynDrop
 	}
 	r.retries++
 	r.retransmitted, r.synLost = true, true
-	r.due = now.Add(synAckRTO << r.retries)
+	r.due = now.Add(min(synAckRTO<<min(r.retries, maxBackoff), maxSynAckRTO))
 	r.synAck(now, reply)
 	return SynReply
 }

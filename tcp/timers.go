@@ -137,7 +137,7 @@ func (c *Conn) gaveUp(f *flight) bool {
 	}
 	switch {
 	case c.state == SynSent || c.state == SynReceived:
-		return f.expiries >= synRetries && c.userTimeout == 0
+		return f.expiries >= c.cfg.synRetries() && c.userTimeout == 0
 	case c.is(orphan) && f.persist && f.backoff >= orphanProbes:
 		return true
 	}

@@ -10,7 +10,7 @@ import (
 // TimeWait is the compact record of a connection in TIME-WAIT: at most 64 bytes.
 //
 // It acknowledges the peer's FIN again if our last ACK was lost, keeps old duplicates from a new incarnation of the connection, and
-// lets one begin that is safe from them. A RST does not end it (RFC 1337 §3, F1).
+// lets one begin that is safe from them. A RST does not end it (RFC 1337 §3, F1), unless Config.NoRFC1337 says so.
 type TimeWait struct {
 	sndNxt, rcvNxt Seq
 	tsRecent       uint32
@@ -18,6 +18,7 @@ type TimeWait struct {
 	window         uint32 // bytes
 	wscale         uint8
 	ts             bool // timestamps were in use
+	mortal         bool // a RST ends it
 	offers         bool // they are by our configuration, so that a next incarnation uses them if its SYN has them
 	length         time.Duration
 	due            sched.Time
@@ -33,6 +34,7 @@ const (
 	// TimeWaitReopen: a SYN that may open a new incarnation (RFC 9293 §3.6.1, RFC 6191): remove the record, treat it as to LISTEN, with
 	// NextISS as the least ISS.
 	TimeWaitReopen
+	TimeWaitDrop // remove the record
 )
 
 // NewTimeWait makes the record of c, which is in TIME-WAIT.
@@ -43,7 +45,7 @@ func NewTimeWait(now sched.Time, c *Conn) TimeWait {
 		sndNxt: c.sndNxt, rcvNxt: c.rcvNxt,
 		tsRecent: c.tsRecent, tsOffset: c.tsOffset,
 		window: uint32(max(c.rcvAdv.minus(c.rcvNxt), 0)), wscale: c.rcvWScale,
-		ts: c.is(useTS), offers: !c.cfg.NoTimestamps,
+		ts: c.is(useTS), offers: !c.cfg.NoTimestamps, mortal: c.cfg.NoRFC1337,
 		length: length, due: now.Add(length),
 		replied: now.Add(-replyInterval),
 	}
@@ -70,7 +72,12 @@ func (w *TimeWait) Reusable(now sched.Time) bool {
 func (w *TimeWait) Input(now sched.Time, seg, reply *Segment) TimeWaitVerdict {
 	switch {
 	case seg.Flags&wire.RST != 0:
+		if w.mortal && seg.Seq == w.rcvNxt { // RFC 5961 §3.2
+			return TimeWaitDrop
+		}
 		return TimeWaitKeep
+	case w.ts && !seg.Options.TS && seg.Flags&wire.SYN == 0:
+		return TimeWaitKeep // RFC 7323 §3.2: "SHOULD silently drop the segment"
 	case seg.Flags&(wire.SYN|wire.ACK) == wire.SYN && w.reopens(seg):
 		return TimeWaitReopen
 	}

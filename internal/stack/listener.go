@@ -18,8 +18,11 @@ type Listener struct {
 	notifier Notifier
 	make     func() *TCP
 	options  *tcp.Options // of its connections; nil: the defaults
+	backlog  int          // handshakes in progress, and connections that wait, at most
 	opening  atomic.Int64 // handshakes in progress
 	closed   atomic.Bool
+
+	cookiesUntil atomic.Int64 // the instant at which the last SYN cookie that was sent is too old
 
 	mu    sync.Mutex // the accept queue's
 	queue []*TCP
@@ -31,6 +34,7 @@ type ListenOptions struct {
 	Family      Family // of a wildcard
 	Iface       int    // 0: any
 	Transparent bool   // a wildcard takes foreign addresses, too
+	Backlog     int    // handshakes in progress, and connections not yet accepted, at most; 0: as Config says
 	// TCP is what its connections start with; nil: the defaults.
 	TCP *tcp.Options
 	// Make returns a new socket for an incoming connection, with its Notifier set; nil: one without. It is called under a lock, and must
@@ -42,7 +46,7 @@ type ListenOptions struct {
 
 // ListenTCP opens a listener. Errors: EADDRINUSE, EADDRNOTAVAIL (the address is not ours).
 func (s *Stack) ListenTCP(addr netip.AddrPort, o ListenOptions) (*Listener, error) {
-	l := &Listener{stack: s, notifier: o.Notifier, make: o.Make, options: o.TCP}
+	l := &Listener{stack: s, notifier: o.Notifier, make: o.Make, options: o.TCP, backlog: cmp.Or(o.Backlog, s.cfg.Backlog)}
 	if l.make == nil {
 		l.make = func() *TCP { return new(TCP) }
 	}
@@ -85,7 +89,7 @@ func (l *Listener) Addr() netip.AddrPort { return l.stack.zonedPort(l.bind.addr,
 func (l *Listener) full() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.queue)-l.head >= l.stack.cfg.Backlog
+	return len(l.queue)-l.head >= l.backlog
 }
 
 // push adds a connection to the accept queue; no lock is held.

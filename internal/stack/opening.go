@@ -80,12 +80,16 @@ func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 	o := &opening{stack: s, iface: m.Scope, foreign: m.Foreign, deadline: sched.Never}
 	o.flow = flow{key: *k, owner: o}
 	o.timer.Owner = o
-	mtu := s.mtuOf(m.Iface)
-	if path, err := s.ip.Path(m.Dst, m.Src, m.Scope, true); err == nil {
-		mtu = path.MTU
-	}
-	o.rec.Init(s.cfg.TCP, now, seg, s.params(now, k, mtu, floor, with))
+	o.rec.Init(s.cfg.TCP, now, seg, s.params(now, k, s.pathMTU(m), floor, with))
 	return o
+}
+
+// pathMTU is the MTU of the way back to where a packet came from.
+func (s *Stack) pathMTU(m *ip.Meta) int {
+	if path, err := s.ip.Path(m.Dst, m.Src, m.Scope, true); err == nil {
+		return path.MTU
+	}
+	return s.mtuOf(m.Iface)
 }
 
 // mtuOf is the MTU of an interface, or the least that IPv6 allows if it is gone.
@@ -96,21 +100,36 @@ func (s *Stack) mtuOf(iface int) int {
 	return 1280
 }
 
-// handshake begins a passive open for the listener.
+// replyBy is the interface by which a listener's packets go: of the scope, or the listener's; 0: by route.
+func (l *Listener) replyBy(m *ip.Meta) int { return cmp.Or(m.Scope, l.bind.iface) }
+
+// handshake begins a passive open for the listener. With no room for one more it answers with a cookie, if it may.
 func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, floor issFloor) {
 	s := l.stack
-	if l.opening.Add(1) > int64(s.cfg.Backlog) || l.full() {
-		l.opening.Add(-1)
+	if l.full() {
 		s.stats.backlogDrops.Add(1)
+		return
+	}
+	mode := s.cfg.TCP.SynCookies
+	if mode == tcp.CookiesAlways {
+		l.sendCookie(now, seg, k, m)
+		return
+	}
+	if !l.reserve() {
+		if mode == tcp.CookiesNever {
+			s.stats.backlogDrops.Add(1)
+			return
+		}
+		l.sendCookie(now, seg, k, m)
 		return
 	}
 	o := s.newOpening(now, seg, k, m, floor, l.options)
 	o.listener = l
-	o.iface = cmp.Or(o.iface, l.bind.iface)
+	o.iface = l.replyBy(m)
 	o.mu.Lock()
 	if !s.flows.insert(&o.flow) {
 		o.mu.Unlock()
-		l.opening.Add(-1)
+		l.release()
 		return
 	}
 	o.send(func(reply *tcp.Segment) bool { o.rec.Open(now, reply); return true })
@@ -119,6 +138,24 @@ func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip
 	if s.closed.Load() { // Close may have missed it
 		o.shut()
 	}
+}
+
+// reserve counts one more handshake in progress, if there is room for it.
+func (l *Listener) reserve() bool {
+	if l.opening.Add(1) <= int64(l.backlog) {
+		if l.stack.openings.Add(1) <= maxOpenings {
+			return true
+		}
+		l.stack.openings.Add(-1)
+	}
+	l.opening.Add(-1)
+	return false
+}
+
+// release is the end of a handshake in progress.
+func (l *Listener) release() {
+	l.opening.Add(-1)
+	l.stack.openings.Add(-1)
 }
 
 // send sends what fill made, if it says so; o.mu is held.
@@ -173,9 +210,8 @@ func (o *opening) accept(now sched.Time, seg *tcp.Segment, b *batch) {
 	s := o.stack
 	var t *TCP
 	if o.listener != nil {
-		if o.listener.full() { // drop the ACK: the SYN-ACK comes again
-			s.stats.backlogDrops.Add(1)
-			o.mu.Unlock()
+		if o.listener.full() {
+			o.overflow(seg) // unlocks
 			return
 		}
 		t = o.listener.make()
@@ -197,17 +233,44 @@ func (o *opening) accept(now sched.Time, seg *tcp.Segment, b *batch) {
 	t.output(now)
 	t.settle(now, ev)
 	t.mu.Unlock()
+	if l := o.listener; l != nil {
+		l.release()
+		l.accepted(t, b)
+		return
+	}
 	s.stats.passiveOpens.Add(1)
 	if s.closed.Load() { // Close may have met the record in the table, and not the connection
 		t.shut()
 	}
-	if l := o.listener; l != nil {
-		l.opening.Add(-1)
-		l.push(t, b)
-		return
-	}
 	o.request.release()
 	b.wake(t.notifier, ConnReady|readiness(ev))
+}
+
+// overflow: the accept queue has no room. The ACK is ignored, so that the SYN-ACK comes again and with it the next ACK, or the peer is
+// told at once. o.mu is held and is released.
+func (o *opening) overflow(seg *tcp.Segment) {
+	defer o.mu.Unlock()
+	o.stack.stats.backlogDrops.Add(1)
+	if o.stack.cfg.TCP.AbortOnOverflow {
+		o.send(func(reply *tcp.Segment) bool { return tcp.ResetFor(seg, reply) })
+		o.remove()
+	}
+}
+
+// icmp takes an ICMP error that quotes our SYN-ACK: who sent the SYN cannot be reached, or never was there. The quoted sequence number is a
+// secret that only who has seen the SYN-ACK can know (RFC 5927 §4). Hard errors end a connection that is not synchronized (RFC 1122
+// §4.2.3.9, RFC 5927 §5.2), and soft ones may (RFC 5461 §4.1): nobody waits for this one but the peer, whose next SYN begins anew.
+func (o *opening) icmp(e *ip.Error, b *batch) {
+	o.mu.Lock()
+	if o.dead || o.silent || e.MTU > 0 || !e.HasSeq || !o.rec.Quoted(tcp.Seq(e.Seq)) {
+		o.mu.Unlock()
+		return
+	}
+	o.remove()
+	o.mu.Unlock()
+	if o.request != nil {
+		o.request.end(b)
+	}
 }
 
 // remove takes the record out of the table; o.mu is held.
@@ -216,7 +279,7 @@ func (o *opening) remove() {
 	o.stack.timers.Cancel(&o.timer)
 	o.stack.flows.remove(&o.flow)
 	if o.listener != nil {
-		o.listener.opening.Add(-1)
+		o.listener.release()
 	}
 	if o.silent {
 		o.stack.forget()
@@ -268,120 +331,5 @@ func (o *opening) shut() {
 	o.mu.Unlock()
 	if o.request != nil {
 		o.request.end(nil)
-	}
-}
-
-// timeWait is a connection in TIME-WAIT.
-type timeWait struct {
-	flow  flow
-	timer sched.Node
-	stack *Stack
-	mu    sync.Mutex
-	rec   tcp.TimeWait
-	iface int32 // as TCP.bound
-	dead  bool
-}
-
-// maxTimeWaits bounds the memory of connections that are over, to some 30 MB. One more ends at once: better a small risk for its flow
-// (RFC 1337) than none for new ones.
-const maxTimeWaits = 128 << 10
-
-// enterTimeWait puts a record in t's place; t.mu is held.
-func (s *Stack) enterTimeWait(now sched.Time, t *TCP) {
-	if s.timeWaits.Add(1) > maxTimeWaits {
-		s.timeWaits.Add(-1)
-		s.flows.remove(&t.flow)
-		return
-	}
-	w := &timeWait{stack: s, iface: t.bound, rec: tcp.NewTimeWait(now, &t.conn)}
-	w.flow = flow{key: t.flow.key, owner: w}
-	w.timer.Owner = w
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !s.flows.replace(&t.flow, &w.flow) {
-		s.timeWaits.Add(-1)
-		return
-	}
-	s.timers.Arm(&w.timer, w.rec.Deadline())
-}
-
-func (w *timeWait) input(now sched.Time, seg *tcp.Segment, _ *batch) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.dead {
-		return false
-	}
-	s := w.stack
-	reply := s.segments.Get().(*tcp.Segment)
-	defer s.segments.Put(reply)
-	switch w.rec.Input(now, seg, reply) {
-	case tcp.TimeWaitReply:
-		s.reply(&w.flow.key, int(w.iface), reply)
-	case tcp.TimeWaitReopen:
-		w.remove()
-		return false
-	}
-	return true
-}
-
-// Expire is the timer's call.
-func (w *timeWait) Expire(now sched.Time) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case w.dead:
-	case w.rec.Deadline() <= now:
-		w.remove()
-	default: // 2MSL began anew
-		w.stack.timers.Arm(&w.timer, w.rec.Deadline())
-	}
-}
-
-// yield gives the record's place to f, a new connection of the same addresses and ports, if that is safe.
-func (w *timeWait) yield(now sched.Time, f *flow) (floor issFloor, ok bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.dead || !w.rec.Reusable(now) || !w.stack.flows.replace(&w.flow, f) {
-		return issFloor{}, false
-	}
-	w.end()
-	return w.floor(), true
-}
-
-// floor is for a connection that takes the record's place, which never changes any more.
-func (w *timeWait) floor() issFloor { return issFloor{w.rec.NextISS(), true} }
-
-// issFloor is the least initial sequence number that a connection may have, if there is one.
-type issFloor struct {
-	least tcp.Seq
-	set   bool
-}
-
-// raise returns iss, or the floor if iss is before that.
-func (f issFloor) raise(iss tcp.Seq) tcp.Seq {
-	if f.set && iss.Before(f.least) {
-		return f.least
-	}
-	return iss
-}
-
-// remove takes the record out of the table; w.mu is held.
-func (w *timeWait) remove() {
-	w.end()
-	w.stack.flows.remove(&w.flow)
-}
-
-// end makes the record one that is not in the table; w.mu is held.
-func (w *timeWait) end() {
-	w.dead = true
-	w.stack.timers.Cancel(&w.timer)
-	w.stack.timeWaits.Add(-1)
-}
-
-func (w *timeWait) shut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.dead {
-		w.remove()
 	}
 }

@@ -189,13 +189,11 @@ func (s *Stack) segment(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.
 	if ports && seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN && s.open(now, seg, k, p, m, floor) {
 		return
 	}
-	p.Release()
-	reply := s.segments.Get().(*tcp.Segment)
-	if tcp.ResetFor(seg, reply) {
-		s.reply(k, m.Scope, reply)
-		s.stats.resetsOut.Add(1)
+	if ports && s.takeCookie(now, seg, k, m, b) {
+		p.Release()
+		return
 	}
-	s.segments.Put(reply)
+	s.refuse(seg, k, p, m)
 }
 
 // icmpError tells the socket that an ICMP error concerns.
@@ -207,6 +205,8 @@ func (s *Stack) icmpError(now sched.Time, e *ip.Error) {
 		o.icmp(now, e, b)
 	case *UDP:
 		o.icmp(now, e, b)
+	case *opening:
+		o.icmp(e, b)
 	case nil:
 		if e.MTU > 0 && s.mayHaveSent(e) {
 			s.ip.SetPathMTU(now, e.Dst, e.MTU)

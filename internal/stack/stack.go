@@ -71,6 +71,8 @@ type Stack struct {
 	pending   atomic.Int64 // undecided requests
 	refusals  atomic.Int64 // remembered
 	timeWaits atomic.Int64 // records
+	openings  atomic.Int64 // handshakes in progress, of listeners
+	cookies   atomic.Pointer[tcp.CookieKeys]
 	pings     pingTable
 
 	onTCP  atomic.Pointer[func(*TCPRequest)]

@@ -14,6 +14,7 @@ import (
 type counters struct {
 	activeOpens, passiveOpens, segsIn, segsOut, badSegments, resetsOut atomic.Uint64
 	backlogDrops, requestDrops, memoryDrops, noRoute                   atomic.Uint64
+	cookiesSent, cookiesReceived, cookiesFailed                        atomic.Uint64
 	udpIn, udpOut, udpNoPort, udpBad, udpOverflow                      atomic.Uint64
 }
 
@@ -38,6 +39,9 @@ type TCPStats struct {
 	RequestDrops              uint64 // SYNs beyond MaxPendingRequests
 	MemoryDrops               uint64 // segments refused because the memory budget was used up
 	NoRoute                   uint64 // segments dropped for want of a way
+	SynCookiesSent            uint64 // SYNs answered with a cookie
+	SynCookiesReceived        uint64 // ACKs with a good cookie
+	SynCookiesFailed          uint64 // ACKs to a listener that has sent cookies, without a good one
 }
 
 // UDPStats are named after RFC 4113 where it has them.
@@ -62,6 +66,7 @@ func (s *Stack) Stats() Stats {
 			ActiveOpens: c.activeOpens.Load(), PassiveOpens: c.passiveOpens.Load(), SegmentsIn: c.segsIn.Load(), SegmentsOut: c.segsOut.Load(),
 			BadSegments: c.badSegments.Load(), ResetsOut: c.resetsOut.Load(), BacklogDrops: c.backlogDrops.Load(),
 			RequestDrops: c.requestDrops.Load(), MemoryDrops: c.memoryDrops.Load(), NoRoute: c.noRoute.Load(),
+			SynCookiesSent: c.cookiesSent.Load(), SynCookiesReceived: c.cookiesReceived.Load(), SynCookiesFailed: c.cookiesFailed.Load(),
 		},
 		UDP: UDPStats{
 			DatagramsIn: c.udpIn.Load(), DatagramsOut: c.udpOut.Load(), NoPort: c.udpNoPort.Load(), Bad: c.udpBad.Load(),

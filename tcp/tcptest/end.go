@@ -101,7 +101,11 @@ func (e *End) Input(now sched.Time, seg *tcp.Segment) {
 func (e *End) listenInput(now sched.Time, seg *tcp.Segment, p tcp.Params) {
 	if !e.listening || seg.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.SYN {
 		var reply tcp.Segment
-		if tcp.ResetFor(seg, &reply) {
+		answer := tcp.ResetFor
+		if e.listening {
+			answer = tcp.ResetFromListen
+		}
+		if answer(seg, &reply) {
 			e.transmit(now, &reply)
 		}
 		return
@@ -147,6 +151,8 @@ func (e *End) timeWaitInput(now sched.Time, seg *tcp.Segment) {
 		p.ISS = e.TimeWait.NextISS()
 		e.TimeWait = nil
 		e.listenInput(now, seg, p)
+	case tcp.TimeWaitDrop:
+		e.TimeWait = nil
 	}
 }
 

@@ -1,0 +1,110 @@
+package stack
+
+import (
+	"github.com/weirnet/weir/internal/ip"
+	"github.com/weirnet/weir/internal/siphash"
+	"github.com/weirnet/weir/packet"
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/tcp"
+	"github.com/weirnet/weir/wire"
+)
+
+// maxOpenings bounds the memory of handshakes in progress, of all listeners together, to some 30 MB.
+const maxOpenings = 64 << 10
+
+// cookieKeys returns the keys of SYN cookies, new ones if it is time.
+func (s *Stack) cookieKeys(now sched.Time) *tcp.CookieKeys {
+	for {
+		old := s.cookies.Load()
+		if old != nil && !old.Due(now) {
+			return old
+		}
+		key := siphash.Key{K0: s.cfg.Rand(), K1: s.cfg.Rand()}
+		next := tcp.NewCookieKeys(now, key)
+		if old != nil {
+			next = old.Rotate(now, key)
+		}
+		if s.cookies.CompareAndSwap(old, next) {
+			return next
+		}
+	}
+}
+
+// cookieParams are those of a connection that begins with a cookie; its initial sequence number is the cookie.
+func (l *Listener) cookieParams(now sched.Time, k *flowKey, m *ip.Meta) tcp.Params {
+	return l.stack.params(now, k, l.stack.pathMTU(m), issFloor{}, l.options)
+}
+
+// sendCookie answers a SYN and keeps nothing of it.
+func (l *Listener) sendCookie(now sched.Time, syn *tcp.Segment, k *flowKey, m *ip.Meta) {
+	s := l.stack
+	l.cookiesUntil.Store(int64(now.Add(tcp.CookieLife)))
+	reply := s.segments.Get().(*tcp.Segment)
+	s.cookieKeys(now).SynAck(s.cfg.TCP, now, syn, l.cookieParams(now, k, m), k.localAddr(), k.remoteAddr(), reply)
+	s.reply(k, l.replyBy(m), reply)
+	s.segments.Put(reply)
+	s.stats.cookiesSent.Add(1)
+}
+
+// cookieSent reports whether a cookie of the listener may be in flight. Only then is an ACK looked at for one.
+func (l *Listener) cookieSent(now sched.Time) bool { return now < sched.Time(l.cookiesUntil.Load()) }
+
+// takeCookie makes a connection of an ACK to a listener, if it answers a cookie: false if not. It leaves the packet to the caller.
+func (s *Stack) takeCookie(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, b *batch) bool {
+	if seg.Flags&(wire.SYN|wire.RST|wire.ACK) != wire.ACK || s.closed.Load() {
+		return false
+	}
+	l, ok := s.binds.find(protoTCP, k.localAddr(), m.Iface, m.Foreign).(*Listener)
+	if !ok || !l.cookieSent(now) {
+		return false
+	}
+	var rec tcp.SynRecv
+	if !s.cookieKeys(now).Check(s.cfg.TCP, now, seg, l.cookieParams(now, k, m), k.localAddr(), k.remoteAddr(), &rec) {
+		s.stats.cookiesFailed.Add(1)
+		return false
+	}
+	s.stats.cookiesReceived.Add(1)
+	if l.full() {
+		s.stats.backlogDrops.Add(1)
+		return !s.cfg.TCP.AbortOnOverflow // what the peer sends next is looked at again
+	}
+	t := l.make()
+	t.mu.Lock()
+	t.init(s, *k, l.replyBy(m), m.Foreign)
+	t.inTable = s.flows.insert(&t.flow)
+	if !t.inTable { // another goroutine was faster with the same cookie
+		t.mu.Unlock()
+		return true
+	}
+	ev := t.conn.Accept(s.cfg.TCP, now, &rec, seg)
+	t.output(now)
+	t.settle(now, ev)
+	t.mu.Unlock()
+	l.accepted(t, b)
+	return true
+}
+
+// accepted gives the listener a connection whose handshake is complete; no lock is held.
+func (l *Listener) accepted(t *TCP, b *batch) {
+	s := l.stack
+	s.stats.passiveOpens.Add(1)
+	if s.closed.Load() { // Close may have met the record in the table, and not the connection
+		t.shut()
+	}
+	l.push(t, b)
+}
+
+// refuse answers a segment that nobody takes: as LISTEN does, or CLOSED. It owns p.
+func (s *Stack) refuse(seg *tcp.Segment, k *flowKey, p *packet.Packet, m *ip.Meta) {
+	p.Release()
+	reply := s.segments.Get().(*tcp.Segment)
+	defer s.segments.Put(reply)
+	answer := tcp.ResetFor
+	if _, listening := s.binds.find(protoTCP, k.localAddr(), m.Iface, m.Foreign).(*Listener); listening {
+		answer = tcp.ResetFromListen
+	}
+	if answer(seg, reply) {
+		s.reply(k, m.Scope, reply)
+		s.stats.resetsOut.Add(1)
+	}
+}
