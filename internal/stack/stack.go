@@ -105,7 +105,7 @@ func New(c Config) *Stack {
 	setDefault(&c.Backlog, 4096)
 	s := &Stack{cfg: c, timers: sched.NewTimers(c.Clock)}
 	s.memory.init(c.Memory)
-	_, s.inline = c.Clock.(*sched.Virtual)
+	s.inline = sched.OneGoroutine(c.Clock)
 	s.flows.init(siphash.Key{K0: c.Rand(), K1: c.Rand()})
 	s.portKey = siphash.Key{K0: c.Rand(), K1: c.Rand()}
 	s.numbers.Key = siphash.Key{K0: c.Rand(), K1: c.Rand()}

@@ -1,10 +1,13 @@
 package emul
 
 import (
+	"encoding/binary"
 	"time"
 
+	"github.com/weirnet/weir/checksum"
 	"github.com/weirnet/weir/packet"
 	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/wire"
 )
 
 // maxJitter is a century: any more would overflow.
@@ -18,12 +21,25 @@ func (d *Device) admit(p *packet.Packet, now sched.Time) {
 		return
 	}
 	size := p.Size()
+	long := size - len(p.Header(packet.Link))
+	if d.config.Down || d.config.MTU > 0 && long > d.config.MTU {
+		if d.config.Down {
+			d.stats.Lost++
+		} else {
+			d.stats.TooLong++
+		}
+		p.Release()
+		return
+	}
 	if !d.line.room(size, now, d.blocked) {
 		d.stats.QueueDrops++
 		p.Release()
 		return
 	}
-	departure := d.line.depart(size-len(p.Header(packet.Link)), now)
+	if d.config.Mark > 0 && d.line.waiting(now) > int64(d.config.Mark) && mark(p) {
+		d.stats.Marked++
+	}
+	departure := d.line.depart(long, now)
 	if d.chance(d.config.Loss) {
 		d.stats.Lost++
 		p.Release()
@@ -40,7 +56,7 @@ func (d *Device) admit(p *packet.Packet, now sched.Time) {
 		d.corrupt(p, size)
 	}
 	at := d.line.arrival(departure, d.jitter())
-	if d.chance(d.config.Reorder) && d.line.hold(p, size, at, 1+d.random.IntN(maxOvertakers)) {
+	if d.chance(d.config.Reorder) && d.line.hold(p, size, at, 1+d.random.IntN(d.line.depth)) {
 		d.stats.Reordered++
 	} else {
 		d.line.push(p, size, at)
@@ -59,6 +75,35 @@ func (d *Device) jitter() time.Duration {
 		return 0
 	}
 	return time.Duration(d.random.Int64N(2*int64(j)+1)) - j
+}
+
+// mark sets CE in a packet of an ECN-capable transport; false if it is none, or no packet of which the header is known.
+func mark(p *packet.Packet) bool {
+	const notECT, ce = 0, 3
+	h := p.Header(packet.Network)
+	if len(h) == 0 {
+		return false
+	}
+	p.WritableHeaders()
+	switch h = p.Header(packet.Network); wire.IPVersion(h) {
+	case 4:
+		v4 := wire.IPv4(h)
+		if len(h) < wire.IPv4MinLen || v4.ECN() == notECT {
+			return false
+		}
+		old := binary.BigEndian.Uint16(h)
+		v4.SetECN(ce)
+		v4.SetChecksum(checksum.Update16(v4.Checksum(), old, binary.BigEndian.Uint16(h)))
+	case 6:
+		v6 := wire.IPv6(h)
+		if len(h) < wire.IPv6Len || v6.ECN() == notECT {
+			return false
+		}
+		v6.SetECN(ce)
+	default:
+		return false
+	}
+	return true
 }
 
 // corrupt flips a bit of p's own copy of the byte that it is in.

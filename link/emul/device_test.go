@@ -132,7 +132,7 @@ func TestOneSenderAtATime(t *testing.T) {
 
 func TestExtremeTimesDoNotOverflow(t *testing.T) {
 	var l line
-	l.init(Config{Delay: 1<<63 - 1, Jitter: 1<<63 - 1, Rate: 1}, 1500)
+	l.set(&Config{Delay: 1<<63 - 1, Jitter: 1<<63 - 1, Rate: 1}, 1500)
 	if at := l.arrival(l.depart(1500, 5), time.Hour); at != sched.Never {
 		t.Errorf("arrives at %d, want never", at)
 	}

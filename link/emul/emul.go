@@ -3,15 +3,20 @@
 //
 // A packet goes through these stages, in this order:
 //
+//   - Down, MTU: a link that is down, or a packet that is too long for it, loses the packet and tells nobody;
 //   - queue: if what waits for the link's rate, with this packet, exceeds Config.Queue bytes, the packet is dropped (tail drop; a packet
 //     that finds nothing waiting is always taken);
+//   - Mark: if more than so many bytes wait, a packet of an ECN-capable transport is marked CE (RFC 3168 §5);
 //   - rate: it leaves when its last bit has, at max(now, departure of the one before) + bits/Rate, counting the bytes of the IP
 //     packet;
 //   - Loss: it may be lost on the way, having used the link's time;
 //   - Corrupt: one random bit of it may be flipped, in a copy of the bytes concerned, for a sender may keep them for retransmission;
 //   - delay: it arrives Delay later, more or less by up to Jitter (evenly), but never before the packet sent before it;
-//   - Reorder: it may be held back until 1 to 10 followers have overtaken it, or for the longer of 1 ms and a quarter of Delay;
+//   - Reorder: it may be held back until 1 to ReorderDepth followers have overtaken it, or for the longer of 1 ms and a quarter of Delay
+//     (and, if ReorderDepth is set, of the time in which so many packets of 1500 bytes pass);
 //   - Duplicate: it may arrive twice; the copy is neither corrupted nor held back.
+//
+// SetConfig changes all this while packets pass: those that were written before keep their departures and arrivals.
 //
 // Arrivals are computed from departures, not from when a timer ran, so that late timers cost precision and no rate: all packets due
 // when a timer runs go to the inner device as one batch.
@@ -39,11 +44,21 @@ type Config struct {
 	Reorder   float64
 	Corrupt   float64
 
+	// ReorderDepth is how many followers overtake a packet held back at most; 0: 10. At most 1000.
+	ReorderDepth int
+	// Down: everything is lost.
+	Down bool
+	// MTU is the longest packet, in bytes without link header, that is not lost; 0: any. Unlike the MTU of the device, of which the stack
+	// knows, it is a black hole.
+	MTU int
+
 	// Rate is in bit/s of IP packets; 0: no limit.
 	Rate int64
 	// Queue bounds what waits for the link, in bytes; 0: the larger of 100 full packets and Rate × 2 × Delay. Without a Rate nothing waits,
 	// and it bounds what is under way; 0: 64 MiB.
 	Queue int
+	// Mark is how many bytes may wait for the link before ECN-capable packets are marked; 0: none are.
+	Mark int
 	// Seed chooses the random numbers.
 	Seed uint64
 	// Clock times it all; nil: the one of the Sink, and without that the real one.
@@ -73,7 +88,9 @@ type Device struct {
 // Stats counts packets.
 type Stats struct {
 	Sent       uint64 // handed to the inner device, copies included
-	Lost       uint64
+	Lost       uint64 // by Loss or Down
+	TooLong    uint64 // for Config.MTU
+	Marked     uint64
 	Duplicated uint64
 	Reordered  uint64 // held back
 	Corrupted  uint64
@@ -90,8 +107,35 @@ func Wrap(inner link.Device, c Config) link.Device {
 		random: rand.New(rand.NewPCG(c.Seed, 0)),
 		wake:   sched.Never,
 	}
-	d.line.init(c, inner.Info().MTU)
+	d.line.set(&c, inner.Info().MTU)
 	return d
+}
+
+// SetConfig makes the link another one for what is written from now on. Seed and Clock stay what they were.
+func (d *Device) SetConfig(c Config) {
+	mtu := d.inner.Info().MTU
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c.Seed, c.Clock = d.config.Seed, d.config.Clock
+	d.config = c
+	d.line.set(&c, mtu)
+}
+
+// Config returns what Wrap or SetConfig was given last.
+func (d *Device) Config() Config {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.config
+}
+
+// Waiting returns how many bytes of IP packets wait for the link's rate, the one that is leaving included.
+func (d *Device) Waiting() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.clock == nil {
+		return 0
+	}
+	return int(d.line.waiting(d.clock.Now()))
 }
 
 // Attach attaches the inner device. What it delivers passes as it is.

@@ -186,7 +186,7 @@ func TestQueueDefaults(t *testing.T) {
 		{"no overflow", Config{Rate: 1 << 62, Delay: 1 << 62}, 1 << 50},
 	} {
 		var l line
-		if l.init(c.config, 1500); l.queue != c.want {
+		if l.set(&c.config, 1500); l.queue != c.want {
 			t.Errorf("%s: %d, want %d", c.name, l.queue, c.want)
 		}
 	}
@@ -295,7 +295,7 @@ func TestReorderIsOvertakenByAFew(t *testing.T) {
 	if len(moved) < 20 || len(b.got) != 1000 {
 		t.Errorf("%d of %d came late", len(moved), len(b.got))
 	}
-	if m := slices.Max(moved); m > maxOvertakers+maxOvertakers/2 || m < 5 {
+	if m := slices.Max(moved); m > fewOvertakers+fewOvertakers/2 || m < 5 {
 		t.Errorf("overtaken by %v", moved)
 	}
 }

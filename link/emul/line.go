@@ -1,6 +1,7 @@
 package emul
 
 import (
+	"cmp"
 	"math/bits"
 	"time"
 
@@ -9,8 +10,10 @@ import (
 )
 
 const (
-	maxOvertakers = 10               // followers that overtake a packet held back
+	fewOvertakers = 10               // followers that overtake a packet held back, unless Config says otherwise
+	maxOvertakers = 1000             //
 	maxHeld       = 64               // packets held back at a time
+	fullPacket    = 1500             // bytes, for how long it takes to be overtaken
 	minHold       = time.Millisecond // that a packet is held back if too few follow
 	minQueue      = 100              // full packets, of the default queue
 	noRateQueue   = 64 << 20         // bytes under way, default without a rate
@@ -21,6 +24,7 @@ type line struct {
 	rate    int64 // bit/s, 0: none
 	delay   time.Duration
 	jitter  time.Duration
+	depth   int           // followers that overtake a packet held back, at most
 	holdMax time.Duration // how long a packet is held back at most
 	queue   int64         // bytes
 	pipeful int64         // bytes that a link without delay of timers has under way at most
@@ -46,9 +50,17 @@ type heldBack struct {
 	overtakers int
 }
 
-func (l *line) init(c Config, mtu int) {
-	l.rate, l.delay, l.jitter = max(c.Rate, 0), max(c.Delay, 0), max(c.Jitter, 0)
+// set makes l the link that c says. What is under way stays so.
+func (l *line) set(c *Config, mtu int) {
+	if rate := max(c.Rate, 0); rate != l.rate {
+		l.rate, l.fraction = rate, 0
+	}
+	l.delay, l.jitter = max(c.Delay, 0), max(c.Jitter, 0)
+	l.depth = min(max(cmp.Or(c.ReorderDepth, fewOvertakers), 1), maxOvertakers)
 	l.holdMax = max(minHold, l.delay/4)
+	if l.rate > 0 && c.ReorderDepth > 0 {
+		l.holdMax = max(l.holdMax, time.Duration(int64(l.depth)*fullPacket*8*int64(time.Second)/l.rate))
+	}
 	switch l.queue = int64(c.Queue); {
 	case l.queue > 0:
 	case l.rate > 0:
@@ -68,12 +80,12 @@ func (l *line) room(size int, now sched.Time, blocked bool) bool {
 	if blocked && l.underWay+int64(size) > l.pipeful {
 		return false
 	}
-	wait := l.departed.Sub(now)
-	if wait <= 0 {
-		return true
-	}
-	return l.bytesIn(wait)+int64(size) <= l.queue
+	waiting := l.waiting(now)
+	return waiting == 0 || waiting+int64(size) <= l.queue
 }
+
+// waiting is how many bytes are to depart after now.
+func (l *line) waiting(now sched.Time) int64 { return l.bytesIn(max(l.departed.Sub(now), 0)) }
 
 // bytesIn returns how many bytes pass in a time, 2^50 at most.
 func (l *line) bytesIn(d time.Duration) int64 {

@@ -1,0 +1,14 @@
+package stack
+
+import (
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/tcp"
+)
+
+// View shows the connection to fn, which must not change it, under the socket's lock: with when the socket's timer fires, and whether it
+// waits for room in a transmit queue.
+func (t *TCP) View(fn func(c *tcp.Conn, wake sched.Time, waiting bool)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fn(&t.conn, t.armedAt, t.waiting)
+}

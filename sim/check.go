@@ -1,0 +1,139 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/tcp"
+)
+
+// progress is what the invariant against stalls remembers of a connection.
+//
+// The invariant: a connection owes its peer something when it has data queued or in flight, or an open or a close that is not
+// acknowledged. While it does, let T be the latest instant of
+//
+//   - when it began to;
+//   - when something was acknowledged, or the peer's window or the connection's state changed;
+//   - when something that the peer must acknowledge was sent: SYN, data (new or again), FIN, or a probe.
+//
+// Then the connection's deadline, and the timer of its socket, are no later than T + RTO. The RTO is that of RFC 6298 §2 with its
+// backoff and maximum, the largest in force since T, for a timer that was set keeps its time when the estimate changes (§5.3 sets it anew
+// with each acknowledgment only). The probe of RFC 8985 §7.2 and the persist timer of RFC 9293 §3.8.6.1 are no later than that either.
+//
+// So whatever was lost, there is something new from the sender within an RTO, or what it waited for.
+type progress struct {
+	owes  bool
+	acked uint64
+	wnd   int
+	state tcp.State
+	at    sched.Time    // T
+	rto   time.Duration // the largest since
+	over  bool          // CLOSED or TIME-WAIT: no longer looked at
+}
+
+// touch has c checked after the step.
+func (c *Conn) touch() {
+	if !c.marked && c.watch != nil {
+		c.marked = true
+		c.host.world.dirty = append(c.host.world.dirty, c)
+	}
+}
+
+// checkedPerStep is how many connections are looked at after a step beside those that something happened to.
+const checkedPerStep = 4
+
+// check holds the world to its invariants.
+func (w *World) check() {
+	for _, c := range w.dirty {
+		c.marked = false
+		w.checkConn(c)
+	}
+	w.dirty = w.dirty[:0]
+	for range min(checkedPerStep, len(w.live)) {
+		if w.next >= len(w.live) {
+			w.next = 0
+		}
+		c := w.live[w.next]
+		w.checkConn(c)
+		if c.over {
+			w.live[w.next] = w.live[len(w.live)-1]
+			w.live = w.live[:len(w.live)-1]
+		}
+		w.next++
+	}
+	for _, h := range w.hosts {
+		if used, budget := h.stack.Memory(); used > budget {
+			w.Fail("%s: %d bytes in use, of a budget of %d", h.Name, used, budget)
+		}
+	}
+}
+
+func (w *World) checkConn(c *Conn) {
+	if c.over {
+		return
+	}
+	if err := c.check(); err != nil {
+		w.Fail("%v: %w", c, err)
+	}
+}
+
+// owes reports whether something is to be sent, or to be acknowledged.
+func owes(tc *tcp.Conn) bool {
+	switch tc.State() {
+	case tcp.Closed, tcp.TimeWaiting:
+		return false
+	case tcp.SynSent, tcp.SynReceived, tcp.FinWait1, tcp.Closing, tcp.LastAck:
+		return true
+	}
+	return tc.SendQueue() > 0
+}
+
+// check is the invariants of one connection.
+func (c *Conn) check() (err error) {
+	c.sock.View(func(tc *tcp.Conn, wake sched.Time, waiting bool) { err = c.checkProgress(tc, wake, waiting) })
+	return err
+}
+
+func (c *Conn) checkProgress(tc *tcp.Conn, wake sched.Time, waiting bool) error {
+	p := &c.progress
+	state := tc.State()
+	if state == tcp.Closed || state == tcp.TimeWaiting {
+		p.over = true
+		return nil
+	}
+	deadline, now := tc.Deadline(), c.host.world.clock.Now()
+	if deadline < c.host.clock.Now() {
+		return fmt.Errorf("%v: the deadline was %v ago", state, c.host.clock.Now().Sub(deadline))
+	}
+	if wake > deadline {
+		return fmt.Errorf("%v: the timer fires %v after the deadline", state, wake.Sub(deadline))
+	}
+	if !owes(tc) {
+		p.owes = false
+		return nil
+	}
+	info := tc.Info()
+	if !p.owes || info.BytesAcked != p.acked || info.SendWindow != p.wnd || state != p.state {
+		p.owes, p.acked, p.wnd, p.state = true, info.BytesAcked, info.SendWindow, state
+		p.at, p.rto = now, info.RTO
+	}
+	if c.watch.lastSent > p.at {
+		p.at, p.rto = c.watch.lastSent, info.RTO
+	}
+	p.rto = max(p.rto, info.RTO)
+	if limit := p.at.Add(p.rto); deadline > limit && !waiting {
+		return fmt.Errorf("a stall: in %v with %d bytes to deliver, %d of them never sent, a window of %d, nothing is due before %v; something "+
+			"happened last at %v, and the RTO is %v", state, tc.SendQueue(), tc.Unsent(), info.SendWindow, c.host.world.ago(deadline),
+			c.host.world.ago(p.at), p.rto)
+	}
+	return nil
+}
+
+// ago is an instant as the time since the world began.
+func (w *World) ago(t sched.Time) time.Duration {
+	if t == sched.Never {
+		return time.Duration(t)
+	}
+	return t.Sub(w.begin)
+}
