@@ -38,11 +38,10 @@ type Conn struct {
 
 // DialOptions say how a connection is opened.
 type DialOptions struct {
-	IPv6       bool
-	LocalPort  uint16                  // 0: one is chosen
-	Congestion string                  // empty: the host's
-	Setup      func(c *tcp.Conn) error // more options; nil: none
-	App        func(*Conn)             // the application
+	IPv6      bool
+	LocalPort uint16       // 0: one is chosen
+	TCP       *tcp.Options // what it starts with; nil: as its host says
+	App       func(*Conn)  // the application
 }
 
 // Dial begins to open a connection. How that goes the application learns from Connected.
@@ -50,17 +49,7 @@ func (h *Host) Dial(to *Host, port uint16, o DialOptions) (*Conn, error) {
 	h.world.route()
 	c := h.newConn()
 	c.App = o.App
-	b := stack.Bound{Setup: func(_ sched.Time, conn *tcp.Conn) error {
-		if o.Congestion != "" {
-			if err := conn.SetCongestion(o.Congestion); err != nil {
-				return err
-			}
-		}
-		if o.Setup != nil {
-			return o.Setup(conn)
-		}
-		return nil
-	}}
+	b := stack.Bound{TCP: o.TCP}
 	if o.LocalPort != 0 {
 		b.Local = netip.AddrPortFrom(h.Addr(o.IPv6), o.LocalPort)
 	}
@@ -82,12 +71,12 @@ type Listener struct {
 	l    *stack.Listener
 }
 
-// Listen opens a port on all addresses of the host.
-func (h *Host) Listen(port uint16, accept func(*Conn)) (*Listener, error) {
+// Listen opens a port on all addresses of the host. Options are what its connections start with; nil: as the host says.
+func (h *Host) Listen(port uint16, o *tcp.Options, accept func(*Conn)) (*Listener, error) {
 	l := &Listener{Accept: accept, host: h}
 	var err error
 	l.l, err = h.stack.ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), stack.ListenOptions{
-		Notifier: l, Make: func() *stack.TCP { return &h.newConn().sock },
+		TCP: o, Notifier: l, Make: func() *stack.TCP { return &h.newConn().sock },
 	})
 	return l, err
 }

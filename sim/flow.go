@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -13,7 +14,8 @@ type Bulk struct {
 	Bytes      int64         // 0: without end
 	Congestion string        // of the sender; empty: the host's
 	IPv6       bool
-	Setup      func(c *tcp.Conn) error // more options of the sender; nil: none
+	Sender     *tcp.Options // what else its end starts with; nil: as its host says
+	Receiver   *tcp.Options
 }
 
 // Flow is a Bulk under way.
@@ -35,7 +37,7 @@ func (w *World) Flow(from, to *Host, b Bulk) *Flow {
 	f := &Flow{bulk: b, world: w}
 	w.flows++
 	port := uint16(firstFlowPort + w.flows - 1)
-	_, err := to.Listen(port, func(c *Conn) {
+	_, err := to.Listen(port, b.Receiver, func(c *Conn) {
 		f.Receiver = c
 		c.App = f.receive
 	})
@@ -43,8 +45,13 @@ func (w *World) Flow(from, to *Host, b Bulk) *Flow {
 		w.Fail("flow %d: %w", w.flows, err)
 		return f
 	}
+	options := tcp.Options{}
+	if b.Sender != nil {
+		options = *b.Sender
+	}
+	options.Congestion = cmp.Or(b.Congestion, options.Congestion)
 	w.At(b.Start, func() {
-		if f.Sender, f.Err = from.Dial(to, port, DialOptions{IPv6: b.IPv6, Congestion: b.Congestion, Setup: b.Setup, App: f.send}); f.Err != nil {
+		if f.Sender, f.Err = from.Dial(to, port, DialOptions{IPv6: b.IPv6, TCP: &options, App: f.send}); f.Err != nil {
 			w.Fail("flow to port %d: %w", port, f.Err)
 		}
 	})
