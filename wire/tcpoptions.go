@@ -27,6 +27,8 @@ const (
 	tcpSACKPermittedLen = 2
 	tcpTimestampsLen    = 10
 	tcpSACKBlockLen     = 8
+	tcpMD5Len           = 18
+	tcpMaxAuth          = 18 // data of TCP-MD5 or TCP-AO: so that the options of a SYN still fit
 	tcpMaxSACKBlocks    = 4
 	tcpMinCookie        = 4 // RFC 7413 §4.1.1
 	tcpMaxCookie        = 16
@@ -164,7 +166,11 @@ type TCPOptions struct {
 	Malformed     bool // see Parse
 	SACK          [tcpMaxSACKBlocks]SACKBlock
 	AccECN        AccECN
-	FastOpen      []byte // the cookie, 4 to 16 bytes; Parse borrows it from the header
+	// AuthKind is TCPOptionMD5 or TCPOptionAO, 0 without either, and Auth the option's data. Parse borrows it from the header, and leaves
+	// it nil if there are two such options, or one of an impossible length.
+	AuthKind TCPOptionKind
+	Auth     []byte
+	FastOpen []byte // the cookie, 4 to 16 bytes; Parse borrows it from the header
 }
 
 // Parse sets o to the options in b (TCP.OptionBytes).
@@ -218,12 +224,24 @@ func (o *TCPOptions) take(opt TCPOption) bool {
 		return o.takeSACK(d)
 	case TCPOptionAccECN0, TCPOptionAccECN1:
 		o.AccECN.parse(opt.Kind, d)
+	case TCPOptionMD5, TCPOptionAO:
+		o.takeAuth(opt)
 	case TCPOptionFastOpen:
 		if validCookie(len(d)) {
 			o.HasFastOpen, o.FastOpen = true, d
 		}
 	}
 	return true
+}
+
+// takeAuth keeps the data of an authentication option. RFC 5925 §2.2: there MUST NOT be more than one TCP-AO option in a segment, nor TCP-AO
+// beside TCP-MD5.
+func (o *TCPOptions) takeAuth(opt TCPOption) {
+	twice := o.AuthKind != 0
+	o.AuthKind, o.Auth = opt.Kind, opt.Data
+	if n := len(opt.Data); twice || opt.Kind == TCPOptionMD5 && n != tcpMD5Len-2 || n < 2 {
+		o.Auth = nil
+	}
 }
 
 // takeSACK decodes the blocks of a SACK option, of which there are 1 to 4.
@@ -256,9 +274,17 @@ func (o *TCPOptions) Len() int {
 	return n
 }
 
-// baseLen is the length of the options of fixed size, each padded to a multiple of 4. It is at most 20.
+// authLen is the padded length of the authentication option, which is left off if it is longer than there are algorithms for.
+func (o *TCPOptions) authLen() int {
+	if o.AuthKind == 0 || len(o.Auth) > tcpMaxAuth {
+		return 0
+	}
+	return (2 + len(o.Auth) + 3) &^ 3
+}
+
+// baseLen is the length of the options of fixed size, each padded to a multiple of 4. Without authentication it is at most 20.
 func (o *TCPOptions) baseLen() int {
-	n := 0
+	n := o.authLen()
 	if o.HasMSS {
 		n += 4
 	}
@@ -298,15 +324,18 @@ func (o *TCPOptions) sackCount(n int) int {
 	return max(0, min(len(o.SACKBlocks()), (TCPMaxOptionsLen-n-4)/tcpSACKBlockLen))
 }
 
-// Put writes the options into b, in the order that Linux sends them and middleboxes are used to (MSS, SACK-permitted, timestamps,
-// NOP, window scale; NOP, NOP, timestamps, AccECN, NOP, NOP, SACK), padded with NOPs to a multiple of 4, and returns how many bytes that
-// is. What does not fit into 40 bytes is left off: the last SACK blocks, AccECN, and a cookie that has no room even without them. b has
-// at least Len() bytes.
+// Put writes the options into b, in the order that Linux sends them and middleboxes are used to (authentication, MSS, SACK-permitted,
+// timestamps, NOP, window scale; NOP, NOP, timestamps, AccECN, NOP, NOP, SACK), padded with NOPs to a multiple of 4, and returns how many
+// bytes that is. What does not fit into 40 bytes is left off: the last SACK blocks, AccECN, and a cookie that has no room even without them.
+// b has at least Len() bytes.
 func (o *TCPOptions) Put(b []byte) int {
 	n := 0
+	if o.authLen() > 0 {
+		n = o.putAuth(b)
+	}
 	if o.HasMSS {
-		put32(b, uint32(TCPOptionMSS)<<24|tcpMSSLen<<16|uint32(o.MSS))
-		n = 4
+		put32(b[n:], uint32(TCPOptionMSS)<<24|tcpMSSLen<<16|uint32(o.MSS))
+		n += 4
 	}
 	const nopNop = uint16(TCPOptionNOP)<<8 | uint16(TCPOptionNOP)
 	const sackOK = uint16(TCPOptionSACKPermitted)<<8 | tcpSACKPermittedLen
@@ -331,6 +360,18 @@ func (o *TCPOptions) Put(b []byte) int {
 		n += 4
 	}
 	return o.putVariable(b, n)
+}
+
+// putAuth writes the authentication option, with NOPs before it where its length is no multiple of 4, and returns the length of all.
+func (o *TCPOptions) putAuth(b []byte) int {
+	n := o.authLen()
+	at := n - 2 - len(o.Auth)
+	for i := range at {
+		b[i] = uint8(TCPOptionNOP)
+	}
+	b[at], b[at+1] = uint8(o.AuthKind), uint8(2+len(o.Auth))
+	copy(b[at+2:], o.Auth)
+	return n
 }
 
 // putVariable writes AccECN, SACK blocks and Fast Open cookie behind the first n bytes, and returns the length of all.
