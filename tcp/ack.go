@@ -35,6 +35,7 @@ func (c *Conn) acknowledge(seg *Segment) {
 		// left who could end an orphan, its peer would decide for how long that holds memory.
 		f.expiries = 0
 	}
+	c.checkAppLimited(f)
 	n := ackNews{pipe: f.pipe(), spans: f.board.spans()}
 	if c.sndUna.Before(seg.Ack) {
 		n.acked = c.advance(f, seg.Ack, &n.delivery)
@@ -53,6 +54,7 @@ func (c *Conn) acknowledge(seg *Segment) {
 		return
 	}
 	c.timeRoundTrip(f, seg, &n)
+	c.sampleRate(f, &n)
 	c.recover(f, &n)
 	if n.acked > 0 {
 		if o := &seg.Options; c.is(useSACK) && o.NSACK > 0 && Seq(o.SACK[0].Right).AtOrBefore(seg.Ack) {

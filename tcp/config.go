@@ -23,6 +23,8 @@ type Config struct {
 	UserTimeout                         time.Duration // 0: R2 as RFC 1122 §4.2.3.5 (about 15 minutes; SYN 3)
 	Granularity                         time.Duration // clock granularity G of RFC 6298; 1 ms
 	Congestion                          string        // one of cc.Names; default the first, "cubic"
+	NoSlowStartAfterIdle                bool          // the window lasts for 5 minutes without use (RFC 7661), not for an RTO (RFC 5681 §4.1)
+	Pacing                              bool          // congestion control without a rate of its own paces its window as well
 	NoTimestamps, NoSACK, NoWindowScale bool
 	SynRetries                          int        // SYNs sent again before an active open fails; 7, at least 3 minutes (RFC 9293 §3.8.3, MUST-23)
 	SynAckRetries                       int        // the same of SYN-ACKs; 5

@@ -26,7 +26,9 @@ type Conn struct {
 	lastSent sched.Time // data was sent
 	tuneAt   sched.Time // the round of window tuning began
 
-	rtt rttEstimate
+	rtt  rttEstimate
+	rate rateMemory
+	pace pace
 
 	bytesSent, bytesAcked, bytesReceived   uint64
 	segsSent, segsReceived                 uint64
@@ -251,10 +253,14 @@ func (c *Conn) Err() error {
 // SetCongestion changes the congestion control, which starts from its initial window. The error names those that exist.
 func (c *Conn) SetCongestion(name string) error {
 	control, err := cc.New(name, c.payloadMSS())
-	if err == nil {
-		c.cc = control
+	if err != nil {
+		return err
 	}
-	return err
+	c.cc = control
+	if c.snd != nil {
+		c.snd.board.rate.control = control
+	}
+	return nil
 }
 
 // millis is d in milliseconds, rounded up, as far as they fit.

@@ -23,6 +23,10 @@ type Info struct {
 	InFlight                       int // bytes
 	SendQueue, ReceiveQueue        int // bytes
 	Congestion                     string
+	PacingRate, MaxPacingRate      int64  // bytes per second; 0: not paced, no limit
+	Delivered                      uint64 // bytes known to have arrived, in order or not
+	DeliveryRate                   int64  // bytes per second: the latest that tells about the network; 0: not known yet
+	DeliveryAppLimited             bool   // that was limited by the application
 	Timestamps, SACK               bool
 	SendWScale, ReceiveWScale      uint8
 }
@@ -43,12 +47,15 @@ func (c *Conn) Info() Info {
 		Congestion: c.cc.Name(),
 		Timestamps: c.is(useTS), SACK: c.is(useSACK), SendWScale: c.sndWScale, ReceiveWScale: c.rcvWScale,
 	}
+	i.PacingRate, i.MaxPacingRate = c.pacingRate(), c.pace.most
+	i.Delivered, i.DeliveryRate, i.DeliveryAppLimited = c.rate.delivered, c.rate.perSecond(), c.rate.appLimited
 	if s := c.cc.Ssthresh(); s < cc.Infinite {
 		i.Ssthresh = s
 	}
 	if c.snd != nil {
 		i.Cwnd = c.cwnd(c.snd)
 		i.InFlight = c.snd.pipe()
+		i.Delivered = c.snd.board.rate.delivered
 	}
 	return i
 }

@@ -20,10 +20,12 @@ func (c *Conn) Output(now sched.Time, seg *Segment) bool {
 	}
 	if f := c.snd; f != nil {
 		c.restartIdle(f)
-		if c.outputLost(f, seg) || c.outputNew(f, seg) || c.speculate(f) && c.outputLost(f, seg) {
-			return true
+		if !c.paced(f) {
+			if c.outputLost(f, seg) || c.outputNew(f, seg) || c.speculate(f) && c.outputLost(f, seg) {
+				return true
+			}
+			c.startPersist(f)
 		}
-		c.startPersist(f)
 	}
 	switch {
 	case c.is(pendProbe | pendKeepAlive):
@@ -105,14 +107,16 @@ func (c *Conn) restartIdle(f *flight) {
 	if c.sndUna != c.sndNxt || f.queue.Size() == 0 {
 		return
 	}
-	if idle := c.now.Sub(c.lastSent); idle > c.rto(f) {
-		c.cc.Idle(c.now, idle)
+	idle := c.now.Sub(c.lastSent)
+	restart := idle > c.rto(f)
+	if restart {
 		c.lastSent = c.now
 	}
+	c.cc.Idle(c.now, idle, restart && !c.cfg.NoSlowStartAfterIdle)
 }
 
 // gsoLimit is the largest super-segment: whole segments of mss bytes.
-func (c *Conn) gsoLimit(mss int) int { return max(int(c.gsoMax)/mss, 1) * mss }
+func (c *Conn) gsoLimit(mss int) int { return max(c.quantum(mss)/mss, 1) * mss }
 
 // outputLost sends again what is known to be lost, as the congestion window allows.
 func (c *Conn) outputLost(f *flight, seg *Segment) bool {
@@ -179,6 +183,7 @@ func (c *Conn) fillData(f *flight, seg *Segment, seq Seq, n, mss int, flags wire
 	}
 	c.bytesSent += uint64(n)
 	c.lastSent = c.now
+	c.spend(n)
 	return seg.Segs
 }
 

@@ -39,7 +39,7 @@ func (p phase) reducing() bool { return p == phaseFast || p == phaseCWR }
 
 // cwnd is the congestion window in bytes.
 func (c *Conn) cwnd(f *flight) int {
-	if f.phase.reducing() {
+	if f.phase.reducing() && !c.cc.OwnRecovery() {
 		return f.cwnd
 	}
 	return c.cc.Cwnd()
@@ -197,20 +197,27 @@ func (c *Conn) reportAck(f *flight, n *ackNews) {
 		f.roundEnd = c.sndNxt
 	}
 	cwnd := c.cc.Cwnd()
-	c.cc.Acked(cc.Ack{
+	full := f.cwndFull(round)
+	f.ack = cc.Ack{
 		Now:       c.now,
 		Acked:     n.acked,
 		Delivered: n.bytes,
+		Lost:      n.lost,
 		InFlight:  n.pipe,
+		Pipe:      f.pipe(),
 		MSS:       c.payloadMSS(),
 		RTT:       n.rtt,
 		MinRTT:    c.rtt.min,
 		SRTT:      c.rtt.srtt,
 		// In slow start it is enough if half of the window is in use: growing to twice that never outruns the use (as Linux has it;
 		// RFC 7661 §4.4 is stricter).
-		CwndLimited: f.limited || cwnd < c.cc.Ssthresh() && cwnd < 2*n.pipe,
+		CwndLimited: f.limited || full && c.pacingRate() > 0 || cwnd < c.cc.Ssthresh() && cwnd < 2*n.pipe,
+		CwndFull:    full,
 		Round:       round,
-	})
+		Total:       f.board.rate.delivered,
+		Sample:      f.ack.Sample,
+	}
+	c.cc.Acked(&f.ack)
 }
 
 // speculate finds something to send in fast recovery when nothing is known to be lost and no new data can go (RFC 6675 §4, NextSeg
@@ -220,7 +227,7 @@ func (c *Conn) speculate(f *flight) bool {
 		return false
 	}
 	mss := c.payloadMSS()
-	if f.cwnd-f.pipe() < mss {
+	if c.cwnd(f)-f.pipe() < mss {
 		return false
 	}
 	n := f.board.guess(mss, false)

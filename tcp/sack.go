@@ -9,7 +9,8 @@ import (
 
 // span is a run of sequence numbers in flight that have the same fate. It begins where the one before it ends.
 type span struct {
-	sent  sched.Time // of its latest transmission
+	sent sched.Time // of its latest transmission
+	stamp
 	end   Seq
 	flags spanFlags
 }
@@ -40,6 +41,8 @@ type scoreboard struct {
 	sackedEnd Seq // behind the highest byte that was SACKed; una or before it: none
 	lossEnd   Seq // everything before it is SACKed or lost
 	resend    Seq // nothing before it is lost and not sent again
+
+	rate rate
 }
 
 // reset empties the board, which begins at una.
@@ -86,6 +89,7 @@ func (b *scoreboard) find(at Seq) int {
 
 // transmitted adds what is sent for the first time, up to end.
 func (b *scoreboard) transmitted(end Seq, now sched.Time) {
+	stamp := b.rate.stamp(now, b.pipe(), end.minus(b.end()))
 	if last := len(b.list) - 1; last >= b.head {
 		s := &b.list[last]
 		full := b.spans() >= maxSpans
@@ -93,8 +97,8 @@ func (b *scoreboard) transmitted(end Seq, now sched.Time) {
 			b.count(s.flags, -b.size(last)) // forgetting that it was SACKed does no harm
 			s.flags = spanAgain
 		}
-		if s.flags == 0 && s.sent == now || full && s.flags&spanLost == 0 {
-			s.end, s.sent = end, now
+		if s.flags == 0 && s.sent == now && s.delivered == stamp.delivered || full && s.flags&spanLost == 0 {
+			s.end, s.sent, s.stamp = end, now, stamp
 			return
 		}
 	}
@@ -102,7 +106,7 @@ func (b *scoreboard) transmitted(end Seq, now sched.Time) {
 		b.list = b.list[:copy(b.list, b.list[b.head:])]
 		b.head = 0
 	}
-	b.list = append(b.list, span{sent: now, end: end})
+	b.list = append(b.list, span{sent: now, stamp: stamp, end: end})
 }
 
 // count adds n bytes to the counters of spans with flags.
@@ -123,12 +127,14 @@ func (b *scoreboard) count(flags spanFlags, n int) {
 type delivery struct {
 	bytes                int
 	first, latest, again sched.Time
+	newest               newest
 	timed                bool // first and latest are set
 	repeated             bool // again is set
 }
 
 func (d *delivery) add(s *span, n int) {
 	d.bytes += n
+	d.newest.take(s)
 	if s.flags&spanAgain != 0 {
 		if !d.repeated || s.sent < d.again {
 			d.again, d.repeated = s.sent, true
@@ -227,6 +233,7 @@ func (b *scoreboard) split(i int, at Seq) bool {
 		return false
 	}
 	first := b.list[i]
+	first.inFlight -= min(uint32(first.end-at), first.inFlight) // of the rest, which was sent after it
 	first.end = at
 	b.list = slices.Insert(b.list, i, first)
 	return true
@@ -276,6 +283,7 @@ func (b *scoreboard) lose(i int) int {
 	s.flags = s.flags&spanAgain | spanLost
 	b.count(s.flags, n)
 	b.resend = earlier(b.resend, b.begin(i))
+	b.rate.lose(s, n)
 	return n
 }
 
@@ -306,6 +314,7 @@ func (b *scoreboard) loseAll(now sched.Time) {
 		return
 	}
 	end := b.end()
+	b.rate.lost += uint64(b.flight() - b.lost)
 	b.list = append(b.list[:0], span{end: end, flags: spanLost | spanAgain, sent: now})
 	b.head, b.sacked, b.rtx = 0, 0, 0
 	b.lost = b.flight()
@@ -340,16 +349,19 @@ func (b *scoreboard) retransmitted(end Seq, now sched.Time) {
 		b.split(i, end)
 	}
 	s := &b.list[i]
+	n := b.size(i)
+	s.stamp = b.rate.stamp(now, b.pipe(), n)
 	s.flags |= spanRtx | spanAgain
 	s.sent = now
-	b.rtx += b.size(i)
+	b.rtx += n
 	b.resend = s.end
 	b.joinResent(i)
 }
 
 // joinResent joins span i to the one before it if that has had the same fate, so that a long retransmission is not many spans.
 func (b *scoreboard) joinResent(i int) {
-	if i > b.head && b.list[i-1].flags == b.list[i].flags && b.list[i-1].sent == b.list[i].sent {
+	if i > b.head && b.list[i-1].flags == b.list[i].flags && b.list[i-1].sent == b.list[i].sent &&
+		b.list[i-1].delivered == b.list[i].delivered {
 		b.list = slices.Delete(b.list, i-1, i)
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/weirnet/weir/buffer"
 	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/tcp/cc"
 )
 
 // maxBufferLimit keeps limits, windows and the sums of them within 31 bits. It is the largest window there can be (RFC 7323 §2.3).
@@ -20,6 +21,11 @@ type flight struct {
 	roundEnd Seq  // SND.NXT at the first ACK of this round trip
 	smallEnd Seq  // SND.NXT after the last segment that was not full (Minshall's Nagle)
 	limited  bool // the congestion window is what ended the last sending
+
+	ack           cc.Ack // of the ACK that is being taken, for congestion control
+	full, wasFull bool   // it did so in this round trip, in the one before
+	held          bool   // something to send waits for its time: see paced
+	backlogged    bool   // see SetBacklogged
 }
 
 // flight is c.snd, taken from the pool if there was none.
@@ -34,6 +40,8 @@ func (c *Conn) flight() *flight {
 		f.recovery = recovery{point: c.sndUna - 1}
 		f.sendTimer = sendTimer{timerAt: sched.Never, stalled: c.now}
 		f.roundEnd, f.smallEnd, f.limited = c.sndNxt, c.sndUna, false
+		f.full, f.wasFull, f.held, f.backlogged = false, false, false, false
+		f.board.rate.begin(c)
 		c.snd = f
 	}
 	return c.snd
@@ -46,6 +54,8 @@ func (c *Conn) dropFlight() {
 		return
 	}
 	c.snd = nil
+	c.rate.delivered = f.board.rate.delivered
+	f.board.rate.control = nil
 	c.writable()
 	f.queue.Clear()
 	c.cfg.flights.Put(f)
@@ -104,6 +114,7 @@ func (c *Conn) Write(now sched.Time, src *buffer.Buffer) error {
 	if f.queue.Size() == 0 && c.sndUna == c.sndNxt {
 		f.stalled = c.now
 	}
+	c.checkAppLimited(f)
 	src.Publish(&f.queue)
 	if c.queueCharge() >= int(c.sendLimit) {
 		c.set(sendFull)

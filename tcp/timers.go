@@ -83,6 +83,9 @@ func (c *Conn) Deadline() sched.Time {
 	at := min(c.ackAt, c.aliveAt)
 	if c.snd != nil {
 		at = min(at, c.snd.timerAt)
+		if c.snd.held {
+			at = min(at, c.pace.next)
+		}
 	}
 	return at
 }
@@ -112,6 +115,7 @@ func (c *Conn) expireSend(f *flight) {
 		c.timedOut()
 		return
 	}
+	c.checkAppLimited(f)
 	f.expiries++
 	switch {
 	case c.state == SynSent || c.state == SynReceived:

@@ -176,6 +176,7 @@ func (t *TCP) output(now sched.Time) {
 	for left := txBurst; ; {
 		if q != nil && (left <= 0 || !q.room()) && q.wait(t) {
 			t.waiting = true
+			t.conn.SetBacklogged(true)
 			break
 		}
 		if !t.conn.Output(now, seg) {
@@ -192,6 +193,7 @@ func (t *TCP) output(now sched.Time) {
 func (t *TCP) resume(now sched.Time) {
 	t.mu.Lock()
 	t.waiting = false
+	t.conn.SetBacklogged(false)
 	t.output(now)
 	t.mu.Unlock()
 }

@@ -25,13 +25,39 @@ type Ack struct {
 	Now         sched.Time
 	Acked       int           // bytes by which the cumulative acknowledgment moved: what windows grow by (not by duplicate ACKs, RFC 5681 §3.2)
 	Delivered   int           // bytes newly known to be delivered: cumulatively acknowledged or SACKed, each counted once
+	Lost        int           // bytes that this ACK has shown to be lost
 	InFlight    int           // bytes in the network by the sender's estimate (RFC 6675's pipe), before this ACK
+	Pipe        int           // the same after it
 	MSS         int           // payload of a full segment, in bytes
 	RTT         time.Duration // sample that this ACK gave; 0: none
 	MinRTT      time.Duration // least of the connection; 0: not known
 	SRTT        time.Duration // smoothed; 0: not known
 	CwndLimited bool          // the window, not the application or the peer, was what limited sending since the last ACK (RFC 7661)
+	CwndFull    bool          // the same, and all of it: in slow start half of the window in use is enough for CwndLimited
 	Round       bool          // the first ACK of a round trip: what was SND.NXT at the last such ACK is now acknowledged (RFC 9406 §4.2)
+	Total       uint64        // bytes delivered over the life of the connection
+	Sample      Sample
+}
+
+// Sample is a delivery rate sample (draft-ietf-ccwg-bbr-06 §4.1): what the network delivered from the last ACK before a packet was sent to
+// the ACK of it. The packet is that which was sent last of those that an ACK told about. The zero Sample is none.
+type Sample struct {
+	Rate       int64         // bytes per second; 0: the interval is too short to be believed
+	Delivered  int           // bytes in the interval
+	Interval   time.Duration // the longer of the time for sending and for acknowledging what was delivered
+	Prior      uint64        // Ack.Total when the packet was sent
+	InFlight   int           // bytes in the network when the packet was sent, itself included
+	Lost       int           // bytes found lost since the packet was sent
+	AppLimited bool          // when the packet was sent, or a round trip before, the application had less to send than was allowed
+}
+
+// LostPacket is what was sent at once and is found lost.
+type LostPacket struct {
+	Bytes      int
+	InFlight   int    // bytes in the network when it was sent, itself included
+	Lost       int    // bytes found lost since it was sent, itself included
+	Total      uint64 // Ack.Total now
+	AppLimited bool   // as Sample has it
 }
 
 // Cause is what tells of congestion.
@@ -49,8 +75,9 @@ const (
 //	Congestion … Acked … Recovered     for each fast recovery, and
 //	Timeout … Acked … Recovered        for each loss recovery begun by the retransmission timer,
 //
-// with Undo in place of Recovered if it turns out that nothing was lost. During fast recovery Cwnd stays at Ssthresh (there is no
-// inflation: the connection takes duplicate ACKs off what it counts as in flight); after a timeout it slow-starts from one segment.
+// with Undo in place of Recovered if it turns out that nothing was lost. During fast recovery Cwnd of Reno and CUBIC stays at Ssthresh
+// (there is no inflation: the connection takes duplicate ACKs off what it counts as in flight); after a timeout they slow-start from one
+// segment.
 type Control interface {
 	// Name is the name that New takes.
 	Name() string
@@ -58,10 +85,16 @@ type Control interface {
 	Cwnd() int
 	// Ssthresh is the slow start threshold in bytes; Infinite before the first congestion event.
 	Ssthresh() int
+	// OwnRecovery reports whether Cwnd alone says what may be in flight, in fast recovery too. If not, the connection goes down to Ssthresh
+	// by Proportional Rate Reduction (RFC 9937).
+	OwnRecovery() bool
 	// PacingRate is the rate in bytes per second at which to send; 0: the control asks for none.
 	PacingRate() int64
-	// Acked reports each ACK that acknowledged or delivered something.
-	Acked(Ack)
+	// Lost reports each packet that is found lost, before the Congestion or Acked that follows from it. A timeout does not say which
+	// packets are.
+	Lost(LostPacket)
+	// Acked reports each ACK that acknowledged or delivered something. The Ack is the caller's.
+	Acked(*Ack)
 	// Congestion reports that recovery begins, because of a loss that was detected by duplicate ACKs or SACK, or of a mark that the
 	// network has put on a packet. flight is RFC 5681's FlightSize: bytes sent and not cumulatively acknowledged.
 	Congestion(now sched.Time, flight int, cause Cause)
@@ -72,8 +105,9 @@ type Control interface {
 	Recovered(now sched.Time)
 	// Undo reports that the latest Congestion or Timeout was wrong, and restores the windows from before it (RFC 4015 §3.2).
 	Undo(now sched.Time)
-	// Idle reports that nothing was in flight for a time longer than the RTO, before more is sent (RFC 5681 §4.1).
-	Idle(now sched.Time, idle time.Duration)
+	// Idle reports that nothing is in flight before more is sent, and for how long nothing was sent. Restart: that was longer than the
+	// RTO, and the window is to be restarted (RFC 5681 §4.1).
+	Idle(now sched.Time, idle time.Duration, restart bool)
 	// SynLost reports, before any data is sent, that the SYN or SYN-ACK had to be retransmitted more than once (RFC 6928 §2).
 	SynLost()
 	// SetMSS changes the segment size. Before the first Acked it sets the initial window anew; after it, a smaller one reduces the window
@@ -98,6 +132,10 @@ func New(name string, mss int) (Control, error) {
 
 // Names lists the controls that New knows, the default first.
 func Names() []string { return []string{"cubic", "reno"} }
+
+// Quantum is how many bytes to send at once at a pacing rate in bytes per second: what a millisecond takes, at most 64 KiB, and at least
+// two segments, which is what a receiver acknowledges (draft-ietf-ccwg-bbr-06 §5.6.3).
+func Quantum(rate int64, mss int) int { return max(int(min(rate/1000, 64<<10)), 2*mss) }
 
 // InitialWindow is the window in bytes with which a connection starts (RFC 6928 §2, equation 1).
 func InitialWindow(mss int) int { return min(10*mss, max(2*mss, 14600)) }

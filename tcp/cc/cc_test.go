@@ -21,6 +21,7 @@ type conn struct {
 	now   sched.Time
 	rtt   time.Duration
 	round bool
+	a     Ack
 }
 
 func newConn(t *testing.T, name string) *conn {
@@ -34,7 +35,8 @@ func newConn(t *testing.T, name string) *conn {
 
 // ack acknowledges n bytes at the current instant.
 func (c *conn) ack(n int) {
-	c.Acked(Ack{Now: c.now, Acked: n, InFlight: max(c.Cwnd(), n), MSS: mss, RTT: c.rtt, MinRTT: c.rtt, SRTT: c.rtt, CwndLimited: true, Round: c.round})
+	c.a = Ack{Now: c.now, Acked: n, InFlight: max(c.Cwnd(), n), MSS: mss, RTT: c.rtt, MinRTT: c.rtt, SRTT: c.rtt, CwndLimited: true, Round: c.round}
+	c.Acked(&c.a)
 	c.round = false
 }
 
@@ -145,11 +147,11 @@ func TestSlowStart(t *testing.T) {
 			}
 		}
 		before := c.Cwnd()
-		c.Acked(Ack{Now: c.now, Acked: 2 * mss, InFlight: 3 * mss, MSS: mss})
+		c.Acked(&Ack{Now: c.now, Acked: 2 * mss, InFlight: 3 * mss, MSS: mss})
 		if c.Cwnd() != before {
 			t.Errorf("%s: the window grew though it was not used", name)
 		}
-		c.Acked(Ack{Now: c.now, Acked: 50 * mss, InFlight: 2 * mss, MSS: mss, CwndLimited: true})
+		c.Acked(&Ack{Now: c.now, Acked: 50 * mss, InFlight: 2 * mss, MSS: mss, CwndLimited: true})
 		if c.Cwnd() != before+2*mss {
 			t.Errorf("%s: the window grew by %d for 50 segments of which 2 were in flight", name, c.Cwnd()-before)
 		}
@@ -291,12 +293,12 @@ func TestIdle(t *testing.T) {
 		c.Congestion(c.now, c.Cwnd(), Loss)
 		c.Recovered(c.now)
 		ssthresh := c.Ssthresh()
-		c.Idle(c.now, time.Second)
+		c.Idle(c.now, time.Second, true)
 		if c.Cwnd() != 10*mss || c.Ssthresh() != ssthresh {
 			t.Errorf("%s: window %d, ssthresh %d after idle time, want %d, %d", name, c.Cwnd(), c.Ssthresh(), 10*mss, ssthresh)
 		}
 		c.Timeout(c.now, 4*mss, false)
-		c.Idle(c.now, time.Second)
+		c.Idle(c.now, time.Second, true)
 		if c.Cwnd() != mss {
 			t.Errorf("%s: idle time made the window grow to %d", name, c.Cwnd())
 		}
@@ -425,7 +427,7 @@ func TestCubicApplicationLimited(t *testing.T) {
 	before := c.Cwnd()
 	for range 600 {
 		c.now = c.now.Add(100 * ms)
-		c.Acked(Ack{Now: c.now, Acked: mss, InFlight: mss, MSS: mss, SRTT: c.rtt})
+		c.Acked(&Ack{Now: c.now, Acked: mss, InFlight: mss, MSS: mss, SRTT: c.rtt})
 	}
 	c.roundTrip()
 	if got := c.Cwnd(); got > before+before/10 {

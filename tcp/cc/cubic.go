@@ -34,14 +34,15 @@ type cubic struct {
 func (c *cubic) Name() string { return "cubic" }
 
 // Acked: see Control.
-func (c *cubic) Acked(a Ack) {
+func (c *cubic) Acked(a *Ack) {
 	c.started = true
 	last := c.lastAck
 	c.lastAck = a.Now
+	limited := c.validate(a)
 	if c.recovering {
 		return
 	}
-	if !a.CwndLimited {
+	if !limited {
 		if c.epoch != 0 {
 			c.epoch += a.Now - last // RFC 9438 §5.8: time in which the window was not used does not make it grow
 		}
@@ -53,7 +54,7 @@ func (c *cubic) Acked(a Ack) {
 }
 
 // avoid is congestion avoidance for n delivered bytes (RFC 9438 §4.2 to §4.5).
-func (c *cubic) avoid(a Ack, n int) {
+func (c *cubic) avoid(a *Ack, n int) {
 	if c.epoch == 0 {
 		c.begin(a.Now)
 	}
@@ -160,8 +161,15 @@ func (c *cubic) SetMSS(mss int) {
 	}
 }
 
-// Idle: see Control. The next ACK in congestion avoidance begins an epoch anew.
-func (c *cubic) Idle(now sched.Time, idle time.Duration) {
-	c.window.Idle(now, idle)
-	c.epoch = 0
+// Idle: see Control. The next ACK in congestion avoidance begins an epoch anew after a restart; else the idle time does not count (RFC
+// 9438 §5.8).
+func (c *cubic) Idle(now sched.Time, idle time.Duration, restart bool) {
+	c.window.Idle(now, idle, restart)
+	switch {
+	case restart:
+		c.epoch = 0
+	case c.epoch != 0:
+		c.epoch += now - c.lastAck
+		c.lastAck = now
+	}
 }

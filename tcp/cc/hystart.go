@@ -30,7 +30,7 @@ func (h *hystart) conservative() bool { return h.baseline != 0 }
 func (h *hystart) ended() bool { return h.rounds >= hystartCSSRounds }
 
 // acked takes the steps of RFC 9406 §4.2 for one ACK in slow start.
-func (h *hystart) acked(a Ack) {
+func (h *hystart) acked(a *Ack) {
 	if a.Round {
 		h.last, h.current, h.samples = h.current, 0, 0
 		if h.conservative() {

@@ -8,9 +8,9 @@ type reno struct{ window }
 func (r *reno) Name() string { return "reno" }
 
 // Acked: see Control.
-func (r *reno) Acked(a Ack) {
+func (r *reno) Acked(a *Ack) {
 	r.started = true
-	if r.recovering || !a.CwndLimited {
+	if !r.validate(a) || r.recovering {
 		return
 	}
 	n := r.climb(a, r.progress(a))

@@ -15,6 +15,7 @@ type window struct {
 	started        bool // something was acknowledged: SetMSS no longer sets the initial window
 	synLost        bool
 	start          hystart
+	validAt        sched.Time // when the window was last in use
 
 	priorCwnd, priorSsthresh int // before the latest congestion event, for Undo; priorCwnd 0: nothing to restore
 }
@@ -27,18 +28,20 @@ func (w *window) init(mss int) {
 func (w *window) Cwnd() int         { return w.cwnd }
 func (w *window) Ssthresh() int     { return w.ssthresh }
 func (w *window) PacingRate() int64 { return 0 }
+func (w *window) OwnRecovery() bool { return false }
+func (w *window) Lost(LostPacket)   {}
 
 func (w *window) slowStart() bool { return w.cwnd < w.ssthresh }
 
 // progress is how many bytes of a may open the window. Byte counting (RFC 3465) without its limit L of segments per ACK, because one
 // ACK for a whole super-segment is the normal case here; but never more than was in flight, which keeps what lies behind a hole
 // that a retransmission has just filled from being counted as progress (RFC 3465 §2.3).
-func (w *window) progress(a Ack) int {
+func (w *window) progress(a *Ack) int {
 	return min(a.Acked, max(a.InFlight, w.mss))
 }
 
 // climb grows the window by slow start for n delivered bytes and returns how many are left for congestion avoidance.
-func (w *window) climb(a Ack, n int) int {
+func (w *window) climb(a *Ack, n int) int {
 	if !w.slowStart() {
 		return n
 	}
@@ -91,10 +94,34 @@ func (w *window) restore() bool {
 	return true
 }
 
-// Idle: see Control. RFC 5681 §4.1: the restart window is min(IW, cwnd).
-func (w *window) Idle(sched.Time, time.Duration) {
+// Idle: see Control. RFC 5681 §4.1: the restart window is min(IW, cwnd). The threshold remembers what the path has taken (RFC 7661 §4.4.3).
+func (w *window) Idle(_ sched.Time, _ time.Duration, restart bool) {
+	if !restart {
+		return
+	}
+	w.remember()
 	w.cwnd = min(w.cwnd, InitialWindow(w.mss))
 	w.part, w.priorCwnd = 0, 0
+}
+
+// remember keeps three quarters of the window in the threshold, which slow start may reach again.
+func (w *window) remember() { w.ssthresh = max(w.ssthresh, w.cwnd/4*3) }
+
+// maxUnvalidated is for how long a window may stay that is not used (RFC 7661 §4.3: the non-validated phase).
+const maxUnvalidated = 5 * time.Minute
+
+// validate is congestion window validation (RFC 7661): whether the window may grow with this ACK. A window that is not used does not grow
+// (§4.3), and says less and less about the path. After five minutes half of it is given up (§4.4.3).
+func (w *window) validate(a *Ack) bool {
+	switch {
+	case w.validAt == 0 || a.CwndLimited || 2*a.InFlight >= w.cwnd: // §4.2: the validated phase
+		w.validAt = a.Now
+	case a.Now.Sub(w.validAt) >= maxUnvalidated:
+		w.remember()
+		w.cwnd = max(w.cwnd/2, min(w.cwnd, InitialWindow(w.mss)))
+		w.part, w.validAt = 0, a.Now
+	}
+	return a.CwndLimited
 }
 
 // SynLost: see Control.

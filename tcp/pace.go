@@ -1,0 +1,100 @@
+package tcp
+
+import (
+	"time"
+
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/tcp/cc"
+)
+
+// pace is when what may be sent: the connection sends at most so much at once as a millisecond takes, and the next of it when the time
+// that this takes at the pacing rate has passed (draft-ietf-ccwg-bbr-06 §5.6.2).
+type pace struct {
+	next sched.Time // C.next_send_time
+	most int64      // bytes per second that the application allows; 0: no limit
+}
+
+// Factors of the rate at which a window is paced if congestion control has no rate of its own, in percent: as Linux has them.
+const (
+	paceSlowStart = 200 // for as long as the window is to double
+	paceAvoidance = 120
+)
+
+// pacingRate is the rate in bytes per second at which to send; 0: as the window allows.
+func (c *Conn) pacingRate() int64 {
+	r := c.cc.PacingRate()
+	if r == 0 {
+		if c.pace.most == 0 && !c.cfg.Pacing {
+			return 0
+		}
+		r = c.windowRate()
+	}
+	switch {
+	case c.pace.most == 0:
+		return r
+	case r == 0:
+		return c.pace.most
+	}
+	return min(r, c.pace.most)
+}
+
+// windowRate is the rate at which a window is sent in less than a round trip; 0 before the first sample of one.
+func (c *Conn) windowRate() int64 {
+	if c.rtt.srtt == 0 {
+		return 0
+	}
+	cwnd, factor := c.cc.Cwnd(), int64(paceAvoidance)
+	if cwnd < c.cc.Ssthresh()/2 {
+		factor = paceSlowStart
+	}
+	return max(perSecond(cwnd, c.rtt.srtt)*factor/100, 1)
+}
+
+// paced reports whether the next segment has to wait for its time. Deadline is then that time at the latest.
+func (c *Conn) paced(f *flight) bool {
+	held := f.held
+	f.held = false
+	if c.pace.next <= c.now {
+		if !held {
+			c.pace.next = c.now // what was not used is lost
+		}
+		return false
+	}
+	if c.pacingRate() == 0 {
+		return false
+	}
+	if f.phase == phaseLoss && f.pipe() == 0 {
+		return false // the retransmission timer has waited long enough
+	}
+	f.held = f.board.toResend() || c.Unsent() > 0 || c.finPending()
+	if f.held {
+		f.limited = false
+	}
+	return f.held
+}
+
+// spend sets when the next segment may be sent after one of n bytes. If this one had to wait and then left late, for a timer is never
+// exact, that is made good, but for no more than half of the gap.
+func (c *Conn) spend(n int) {
+	r := c.pacingRate()
+	if r == 0 {
+		return
+	}
+	gap := time.Duration(int64(n) * int64(time.Second) / r)
+	c.pace.next = c.now.Add(gap - min(max(c.now.Sub(c.pace.next), 0), gap/2))
+}
+
+// quantum is the largest super-segment at the pacing rate, in bytes.
+func (c *Conn) quantum(mss int) int {
+	if r := c.pacingRate(); r > 0 {
+		return min(cc.Quantum(r, mss), int(c.gsoMax))
+	}
+	return int(c.gsoMax)
+}
+
+// SetMaxPacingRate bounds the rate at which the connection sends, in bytes per second (SO_MAX_PACING_RATE): it is paced then, whatever
+// its congestion control. 0: no limit.
+func (c *Conn) SetMaxPacingRate(r int64) {
+	c.pace.most = max(r, 0)
+	c.pace.next = min(c.pace.next, c.now) // what was sent so far went by another rate
+}
