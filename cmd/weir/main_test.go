@@ -17,3 +17,8 @@ func TestMain(m *testing.M) {
 func TestDemo(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/demo"})
 }
+
+// TestDrill runs the scripts of `weir drill`, which need nothing from the system either.
+func TestDrill(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/drill"})
+}

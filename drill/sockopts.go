@@ -1,0 +1,257 @@
+package drill
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/weirnet/weir/internal/stack"
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/tcp"
+)
+
+// optionName is a socket option: its level and name as scripts have them.
+type optionName struct{ level, name string }
+
+// sockOption is one row of the table: how an option is set, and how it is read. Who adds an option to the host adds its row.
+type sockOption struct {
+	// set changes the socket; v is the number (or the bool) that the script gives. Nil: it cannot be set (ENOPROTOOPT).
+	set func(c *call, f *file, v int64) error
+	// get reads it. Nil: what set was given last, or dflt.
+	get  func(c *call, f *file) int64
+	dflt int64
+	// setValue is set for options whose value is no number.
+	setValue func(c *call, f *file, v value) error
+	// getValue compares what the script expects with what is; it says what is wrong.
+	getValue func(c *call, f *file, v value) string
+}
+
+// keep is for options of which the host knows nothing and that change nothing a script could see.
+func keep(*call, *file, int64) error { return nil }
+
+// onConn makes a row of a change of the connection.
+func onConn(fn func(now sched.Time, conn *tcp.Conn, v int64) error) func(*call, *file, int64) error {
+	return func(_ *call, f *file, v int64) error {
+		return f.apply(configure(func(now sched.Time, conn *tcp.Conn) error { return fn(now, conn, v) }))
+	}
+}
+
+// sockOptions is the table of socket options.
+var sockOptions = map[optionName]sockOption{
+	{"SOL_SOCKET", "SO_ERROR"}:     {get: getError},
+	{"SOL_SOCKET", "SO_KEEPALIVE"}: {set: setKeepAlive},
+	{"SOL_SOCKET", "SO_LINGER"}:    {setValue: setLinger, getValue: getLinger},
+	{"SOL_SOCKET", "SO_REUSEADDR"}: {set: keep},
+	{"SOL_SOCKET", "SO_SNDBUF"}: {set: func(_ *call, f *file, v int64) error {
+		return f.apply(func(t *stack.TCP) error { return t.SetBuffers(int(v), 0) })
+	}},
+	{"SOL_SOCKET", "SO_RCVBUF"}: {set: func(_ *call, f *file, v int64) error {
+		if f.udp != nil {
+			f.udp.SetReadBuffer(int(v))
+			return nil
+		}
+		return f.apply(func(t *stack.TCP) error { return t.SetBuffers(0, int(v)) })
+	}},
+	{"SOL_SOCKET", "SO_TYPE"}: {get: func(_ *call, f *file) int64 {
+		if f.stream {
+			return symbols["SOCK_STREAM"]
+		}
+		return symbols["SOCK_DGRAM"]
+	}},
+	{"SOL_SOCKET", "SO_DOMAIN"}:     {get: func(_ *call, f *file) int64 { return f.domain }},
+	{"SOL_SOCKET", "SO_ACCEPTCONN"}: {get: func(_ *call, f *file) int64 { return boolNumber(f.listener != nil) }},
+	{"IPPROTO_IPV6", "IPV6_V6ONLY"}: {set: keep},
+	{"IPPROTO_TCP", "TCP_NODELAY"}: {set: onConn(func(_ sched.Time, conn *tcp.Conn, v int64) error {
+		conn.SetNoDelay(v != 0)
+		return nil
+	})},
+	{"IPPROTO_TCP", "TCP_KEEPIDLE"}:  {set: setKeepTimer, dflt: 7200},
+	{"IPPROTO_TCP", "TCP_KEEPINTVL"}: {set: setKeepTimer, dflt: 75},
+	{"IPPROTO_TCP", "TCP_KEEPCNT"}:   {set: setKeepTimer, dflt: 9},
+	{"IPPROTO_TCP", "TCP_USER_TIMEOUT"}: {set: onConn(func(_ sched.Time, conn *tcp.Conn, v int64) error {
+		conn.SetUserTimeout(time.Duration(v) * time.Millisecond)
+		return nil
+	})},
+	{"IPPROTO_TCP", "TCP_CONGESTION"}: {setValue: setCongestion, getValue: getCongestion},
+	{"IPPROTO_TCP", "TCP_MAXSEG"}: {get: func(_ *call, f *file) int64 {
+		if f.tcp == nil {
+			return 536
+		}
+		return int64(f.tcp.Info().SendMSS)
+	}},
+}
+
+func boolNumber(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// optionOf is the table's name of an option: a level has several names.
+func (c *call) optionOf() (name optionName, o sockOption) {
+	level := map[int64]string{0: "IPPROTO_IP", 1: "SOL_SOCKET", 6: "IPPROTO_TCP", 17: "IPPROTO_UDP", 41: "IPPROTO_IPV6"}[c.number(1, "a level")]
+	c.number(2, "an option")
+	name = optionName{level, c.ev.args[2].source}
+	o, ok := sockOptions[name]
+	if !ok {
+		c.bad("%s: drill does not know the option %s of %s: who adds it to the host adds its row in drill/sockopts.go", c.ev.name, name.name,
+			c.ev.args[1])
+	}
+	return name, o
+}
+
+func callSetsockopt(c *call) step {
+	f, bad := c.socket(0)
+	if bad != nil {
+		return always(*bad)
+	}
+	name, o := c.optionOf()
+	v := c.ev.args[3]
+	return func() outcome {
+		var err error
+		switch {
+		case o.setValue != nil:
+			err = o.setValue(c, f, v)
+		case o.set == nil:
+			return fails("ENOPROTOOPT")
+		default:
+			n := c.optionNumber(v)
+			if err = o.set(c, f, n); err == nil {
+				f.values[name] = n
+				if name.name == "SO_KEEPALIVE" || o.dflt != 0 { // set together
+					err = f.keepAlive(c.r)
+				}
+			}
+		}
+		if err != nil {
+			return failsBy(err)
+		}
+		return gives(0)
+	}
+}
+
+// optionNumber is the value of an option that is a number: [1] or 1.
+func (c *call) optionNumber(v value) int64 {
+	if v.kind == listValue && len(v.parts) == 1 {
+		v = v.parts[0]
+	}
+	if v.kind != numberValue {
+		c.bad("argument 4 of %s is %s: expected a number like [1]", c.ev.name, v)
+	}
+	return v.number
+}
+
+func callGetsockopt(c *call) step {
+	f, bad := c.socket(0)
+	if bad != nil {
+		return always(*bad)
+	}
+	name, o := c.optionOf()
+	want := c.ev.args[3]
+	return func() outcome {
+		out := gives(0)
+		if o.getValue != nil {
+			out.check = func() string { return o.getValue(c, f, want) }
+			return out
+		}
+		v, set := f.values[name]
+		if !set {
+			v = o.dflt
+		}
+		if o.get != nil {
+			v = o.get(c, f)
+		}
+		out.check = func() string {
+			if want.kind == anyValue || want.kind == listValue && len(want.parts) == 1 && want.parts[0].kind == anyValue {
+				return ""
+			}
+			if n := c.optionNumber(want); n != v {
+				return fmt.Sprintf("%s is %d, expected %d", name.name, v, n)
+			}
+			return ""
+		}
+		return out
+	}
+}
+
+// getError is SO_ERROR: the connection's error, once.
+func getError(_ *call, f *file) int64 {
+	if f.tcp == nil || f.errTaken {
+		return 0
+	}
+	var err error
+	_ = f.tcp.Configure(func(_ sched.Time, conn *tcp.Conn) error {
+		err = conn.Err()
+		return nil
+	})
+	if err == nil {
+		return 0
+	}
+	f.errTaken = true
+	return errnoNumbers[errnoName(err)]
+}
+
+// The keepalive options are one setting of the host.
+func setKeepAlive(*call, *file, int64) error { return nil }
+func setKeepTimer(*call, *file, int64) error { return nil }
+
+func (f *file) keepAlive(r *runner) error {
+	idle, interval, count := r.config.keepIdle, r.config.keepInterv, r.config.keepCount
+	if v := f.values[optionName{"IPPROTO_TCP", "TCP_KEEPIDLE"}]; v > 0 {
+		idle = secondsOf(v)
+	}
+	if v := f.values[optionName{"IPPROTO_TCP", "TCP_KEEPINTVL"}]; v > 0 {
+		interval = secondsOf(v)
+	}
+	if v := f.values[optionName{"IPPROTO_TCP", "TCP_KEEPCNT"}]; v > 0 {
+		count = int(v)
+	}
+	if f.values[optionName{"SOL_SOCKET", "SO_KEEPALIVE"}] == 0 {
+		idle = 0
+	}
+	return f.apply(func(t *stack.TCP) error { return t.SetKeepAlive(idle, interval, count) })
+}
+
+// setLinger takes {onoff=1, linger=0}.
+func setLinger(c *call, f *file, v value) error {
+	onoff, ok1 := v.field("onoff", 0)
+	secs, ok2 := v.field("linger", 1)
+	if !ok1 && !ok2 {
+		onoff, ok1 = v.field("l_onoff", 0)
+		secs, ok2 = v.field("l_linger", 1)
+	}
+	if v.kind != structValue || !ok1 || !ok2 || onoff.kind != numberValue || secs.kind != numberValue {
+		c.bad("argument 4 of %s is %s: expected {onoff=1, linger=0}", c.ev.name, v)
+	}
+	f.lingerOn, f.lingerSecs = onoff.number != 0, secs.number
+	return nil
+}
+
+func getLinger(_ *call, f *file, v value) string {
+	onoff, _ := v.field("onoff", 0)
+	secs, _ := v.field("linger", 1)
+	if v.kind == structValue && (onoff.number != boolNumber(f.lingerOn) || secs.number != f.lingerSecs) {
+		return fmt.Sprintf("SO_LINGER is {onoff=%d, linger=%d}, expected %s", boolNumber(f.lingerOn), f.lingerSecs, v)
+	}
+	return ""
+}
+
+func setCongestion(c *call, f *file, v value) error {
+	if v.kind == listValue && len(v.parts) == 1 {
+		v = v.parts[0]
+	}
+	if v.kind != textValue {
+		c.bad("argument 4 of %s is %s: expected a name like \"reno\"", c.ev.name, v)
+	}
+	return f.apply(func(t *stack.TCP) error { return t.SetCongestion(v.text) })
+}
+
+func getCongestion(_ *call, f *file, v value) string {
+	if v.kind == listValue && len(v.parts) == 1 {
+		v = v.parts[0]
+	}
+	if f.tcp != nil && v.kind == textValue && f.tcp.Info().Congestion != v.text {
+		return fmt.Sprintf("TCP_CONGESTION is %q, expected %q", f.tcp.Info().Congestion, v.text)
+	}
+	return ""
+}

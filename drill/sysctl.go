@@ -1,0 +1,115 @@
+package drill
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weirnet/weir/tcp/cc"
+)
+
+// sysctl is one row of the table: what a name means for the host. Who adds a setting to the host adds its row.
+type sysctl struct {
+	// set takes the value's words, which are numbers unless text is set.
+	set  func(h *hostConfig, v []int64) error
+	text func(h *hostConfig, v string) error
+	n    int // how many numbers there are; 0: one
+}
+
+// seconds and the like make rows of the usual kinds.
+func durationRow(to func(*hostConfig) *time.Duration, unit time.Duration) sysctl {
+	return sysctl{set: func(h *hostConfig, v []int64) error {
+		*to(h) = time.Duration(v[0]) * unit
+		return nil
+	}}
+}
+
+// offRow is a feature that a field switches off.
+func offRow(to func(*hostConfig) *bool) sysctl {
+	return sysctl{set: func(h *hostConfig, v []int64) error {
+		*to(h) = v[0] == 0
+		return nil
+	}}
+}
+
+// onlyRow is a setting that the host has with one value only.
+func onlyRow(values ...int64) sysctl {
+	return sysctl{set: func(_ *hostConfig, v []int64) error {
+		if !slices.Contains(values, v[0]) {
+			return fmt.Errorf("the host knows only %v", values)
+		}
+		return nil
+	}}
+}
+
+// sysctls is the table of sysctl names, without net.ipv4. in front.
+var sysctls = map[string]sysctl{
+	"tcp_sack":               offRow(func(h *hostConfig) *bool { return &h.tcp.NoSACK }),
+	"tcp_timestamps":         offRow(func(h *hostConfig) *bool { return &h.tcp.NoTimestamps }),
+	"tcp_window_scaling":     offRow(func(h *hostConfig) *bool { return &h.tcp.NoWindowScale }),
+	"tcp_fin_timeout":        durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.FinWait2 }, time.Second),
+	"tcp_rto_min_us":         durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.MinRTO }, time.Microsecond),
+	"tcp_rto_max_ms":         durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.MaxRTO }, time.Millisecond),
+	"tcp_keepalive_time":     durationRow(func(h *hostConfig) *time.Duration { return &h.keepIdle }, time.Second),
+	"tcp_keepalive_intvl":    durationRow(func(h *hostConfig) *time.Duration { return &h.keepInterv }, time.Second),
+	"tcp_keepalive_probes":   {set: func(h *hostConfig, v []int64) error { h.keepCount = int(v[0]); return nil }},
+	"tcp_congestion_control": {text: setDefaultCongestion},
+	"tcp_rmem":               {n: 3, set: func(h *hostConfig, v []int64) error { h.tcp.ReceiveBuffer = int(v[2]); return nil }},
+	"tcp_wmem":               {n: 3, set: func(h *hostConfig, v []int64) error { h.tcp.SendBuffer = int(v[2]); return nil }},
+	"tcp_no_metrics_save":    onlyRow(0, 1), // the host keeps no metrics of past connections
+	"core.somaxconn":         {set: func(h *hostConfig, v []int64) error { h.backlog = int(v[0]); return nil }},
+
+	// What Linux has no sysctl for.
+	"weir.delayed_ack_us":  durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.DelayedAck }, time.Microsecond),
+	"weir.time_wait_ms":    durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.TimeWait }, time.Millisecond),
+	"weir.granularity_us":  durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.Granularity }, time.Microsecond),
+	"weir.user_timeout_ms": durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.UserTimeout }, time.Millisecond),
+}
+
+func setDefaultCongestion(h *hostConfig, v string) error {
+	if !slices.Contains(cc.Names(), v) {
+		return fmt.Errorf("unknown congestion control %s: expected one of %s", v, strings.Join(cc.Names(), ", "))
+	}
+	h.tcp.Congestion = v
+	return nil
+}
+
+// setSysctl does one assignment.
+func (h *hostConfig) setSysctl(name, value string) error {
+	key := strings.ReplaceAll(strings.TrimPrefix(name, "/proc/sys/"), "/", ".")
+	for _, prefix := range []string{"net.ipv4.", "net.ipv6.", "net."} {
+		if rest, ok := strings.CutPrefix(key, prefix); ok {
+			key = rest
+			break
+		}
+	}
+	row, ok := sysctls[key]
+	if !ok {
+		return fmt.Errorf("unknown sysctl %s: who adds the setting to the host adds its row in drill/sysctl.go", name)
+	}
+	value = strings.Trim(strings.TrimSpace(value), `"'`)
+	if row.text != nil {
+		return wrap(name, row.text(h, value))
+	}
+	var numbers []int64
+	for _, w := range strings.Fields(value) {
+		n, err := strconv.ParseInt(w, 0, 64)
+		if err != nil {
+			return fmt.Errorf("%s=%s: expected a number", name, value)
+		}
+		numbers = append(numbers, n)
+	}
+	if want := max(row.n, 1); len(numbers) != want {
+		return fmt.Errorf("%s=%s: expected %d numbers", name, value, want)
+	}
+	return wrap(name, row.set(h, numbers))
+}
+
+func wrap(name string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
