@@ -40,7 +40,8 @@ type file struct {
 	udp      *stack.UDP
 	flow     *flow
 
-	options    []option // set so far: for the connection to come, or those that a listener accepts
+	start      tcp.Options // what the connection to come starts with, or those that a listener accepts
+	options    []option    // what has to be done to it beside that
 	made       []*stack.TCP
 	connecting bool   // connect was called and has not succeeded yet
 	errTaken   bool   // SO_ERROR has reported the connection's error
@@ -63,20 +64,8 @@ func configure(fn func(now sched.Time, c *tcp.Conn) error) option {
 	return func(t *stack.TCP) error { return t.Configure(fn) }
 }
 
-// apply does an option now if there is a connection, and for those to come.
-func (f *file) apply(o option) error {
-	if f.tcp != nil {
-		return o(f.tcp)
-	}
-	f.options = append(f.options, o)
-	return nil
-}
-
 // prepare gives a new connection what the socket's defaults and options are.
 func (r *runner) prepare(t *stack.TCP, options []option) error {
-	if err := t.SetNoDelay(false); err != nil { // Nagle's algorithm is off in package weir, on in a kernel's sockets
-		return err
-	}
 	for _, o := range options {
 		if err := o(t); err != nil {
 			return err
@@ -106,6 +95,7 @@ func callSocket(c *call) step {
 	typ := c.number(1, "a socket type")
 	proto := c.number(2, "a protocol")
 	f := &file{fd: c.newFD(), domain: domain, nonblock: typ&symbols["SOCK_NONBLOCK"] != 0, values: map[optionName]int64{}}
+	f.start.Nagle = true // off in package weir, on in a kernel's sockets
 	switch typ &= 0xf; {
 	case domain != symbols["AF_INET"] && domain != symbols["AF_INET6"]:
 		return always(fails("EAFNOSUPPORT"))
@@ -262,6 +252,8 @@ func callListen(c *call) step {
 func (r *runner) listenOptions(f *file) stack.ListenOptions {
 	return stack.ListenOptions{
 		Family:   f.family(),
+		Backlog:  min(max(f.backlog, 0), 4096) + 1, // a kernel's queue is full when it holds more than that
+		TCP:      &f.start,
 		Notifier: listenerNotifier{r, f},
 		Make: func() *stack.TCP {
 			t := &stack.TCP{}
@@ -379,10 +371,7 @@ func (f *file) takeError(err error) error {
 func (c *call) startConnect(f *file, remote netip.AddrPort) *outcome {
 	t := &stack.TCP{}
 	t.SetNotifier(f)
-	b := stack.Bound{Local: f.bindAddr(), Setup: func(now sched.Time, conn *tcp.Conn) error {
-		conn.SetNoDelay(false)
-		return nil
-	}}
+	b := stack.Bound{Local: f.bindAddr(), TCP: &f.start}
 	f.tcp = t
 	if err := c.r.host.ConnectTCP(t, remote, b); err != nil {
 		f.tcp = nil

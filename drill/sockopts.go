@@ -2,11 +2,11 @@ package drill
 
 import (
 	"fmt"
-	"time"
+	"slices"
 
-	"github.com/weirnet/weir/internal/stack"
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
+	"github.com/weirnet/weir/tcp/cc"
 )
 
 // optionName is a socket option: its level and name as scripts have them.
@@ -14,26 +14,22 @@ type optionName struct{ level, name string }
 
 // sockOption is one row of the table: how an option is set, and how it is read. Who adds an option to the host adds its row.
 type sockOption struct {
-	// set changes the socket; v is the number (or the bool) that the script gives. Nil: it cannot be set (ENOPROTOOPT).
+	// start is what the option means for a connection to come, of the socket or of those that a listener accepts; live changes one that
+	// is there. Without start, live is called when there is one.
+	start func(o *tcp.Options, v int64)
+	live  func(now sched.Time, conn *tcp.Conn, v int64) error
+	// set is for what concerns more than the connection.
 	set func(c *call, f *file, v int64) error
-	// get reads it. Nil: what set was given last, or dflt.
+	// get reads it. Nil: what set was given last, or dflt. An option that has neither start, live nor set cannot be set (ENOPROTOOPT).
 	get  func(c *call, f *file) int64
 	dflt int64
-	// setValue is set for options whose value is no number.
+	// setValue is set for options whose value is no number, getValue compares what the script expects with what is: what is wrong.
 	setValue func(c *call, f *file, v value) error
-	// getValue compares what the script expects with what is; it says what is wrong.
 	getValue func(c *call, f *file, v value) string
 }
 
 // keep is for options of which the host knows nothing and that change nothing a script could see.
 func keep(*call, *file, int64) error { return nil }
-
-// onConn makes a row of a change of the connection.
-func onConn(fn func(now sched.Time, conn *tcp.Conn, v int64) error) func(*call, *file, int64) error {
-	return func(_ *call, f *file, v int64) error {
-		return f.apply(configure(func(now sched.Time, conn *tcp.Conn) error { return fn(now, conn, v) }))
-	}
-}
 
 // sockOptions is the table of socket options.
 var sockOptions = map[optionName]sockOption{
@@ -41,16 +37,20 @@ var sockOptions = map[optionName]sockOption{
 	{"SOL_SOCKET", "SO_KEEPALIVE"}: {set: setKeepAlive},
 	{"SOL_SOCKET", "SO_LINGER"}:    {setValue: setLinger, getValue: getLinger},
 	{"SOL_SOCKET", "SO_REUSEADDR"}: {set: keep},
-	{"SOL_SOCKET", "SO_SNDBUF"}: {set: func(_ *call, f *file, v int64) error {
-		return f.apply(func(t *stack.TCP) error { return t.SetBuffers(int(v), 0) })
-	}},
-	{"SOL_SOCKET", "SO_RCVBUF"}: {set: func(_ *call, f *file, v int64) error {
-		if f.udp != nil {
-			f.udp.SetReadBuffer(int(v))
+	{"SOL_SOCKET", "SO_SNDBUF"}: {
+		start: func(o *tcp.Options, v int64) { o.SendBuffer = int(v) },
+		live:  func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetBuffers(int(v), 0); return nil },
+	},
+	{"SOL_SOCKET", "SO_RCVBUF"}: {
+		start: func(o *tcp.Options, v int64) { o.ReceiveBuffer = int(v) },
+		live:  func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetBuffers(0, int(v)); return nil },
+		set: func(_ *call, f *file, v int64) error {
+			if f.udp != nil {
+				f.udp.SetReadBuffer(int(v))
+			}
 			return nil
-		}
-		return f.apply(func(t *stack.TCP) error { return t.SetBuffers(0, int(v)) })
-	}},
+		},
+	},
 	{"SOL_SOCKET", "SO_TYPE"}: {get: func(_ *call, f *file) int64 {
 		if f.stream {
 			return symbols["SOCK_STREAM"]
@@ -60,24 +60,48 @@ var sockOptions = map[optionName]sockOption{
 	{"SOL_SOCKET", "SO_DOMAIN"}:     {get: func(_ *call, f *file) int64 { return f.domain }},
 	{"SOL_SOCKET", "SO_ACCEPTCONN"}: {get: func(_ *call, f *file) int64 { return boolNumber(f.listener != nil) }},
 	{"IPPROTO_IPV6", "IPV6_V6ONLY"}: {set: keep},
-	{"IPPROTO_TCP", "TCP_NODELAY"}: {set: onConn(func(_ sched.Time, conn *tcp.Conn, v int64) error {
-		conn.SetNoDelay(v != 0)
-		return nil
-	})},
-	{"IPPROTO_TCP", "TCP_KEEPIDLE"}:  {set: setKeepTimer, dflt: 7200},
-	{"IPPROTO_TCP", "TCP_KEEPINTVL"}: {set: setKeepTimer, dflt: 75},
-	{"IPPROTO_TCP", "TCP_KEEPCNT"}:   {set: setKeepTimer, dflt: 9},
-	{"IPPROTO_TCP", "TCP_USER_TIMEOUT"}: {set: onConn(func(_ sched.Time, conn *tcp.Conn, v int64) error {
-		conn.SetUserTimeout(time.Duration(v) * time.Millisecond)
-		return nil
-	})},
+	{"IPPROTO_TCP", "TCP_NODELAY"}: {
+		start: func(o *tcp.Options, v int64) { o.Nagle = v == 0 },
+		live:  func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetNoDelay(v != 0); return nil },
+	},
+	{"IPPROTO_TCP", "TCP_KEEPIDLE"}:  {set: setKeepAlive, dflt: 7200},
+	{"IPPROTO_TCP", "TCP_KEEPINTVL"}: {set: setKeepAlive, dflt: 75},
+	{"IPPROTO_TCP", "TCP_KEEPCNT"}:   {set: setKeepAlive, dflt: 9},
+	{"IPPROTO_TCP", "TCP_USER_TIMEOUT"}: {
+		start: func(o *tcp.Options, v int64) { o.UserTimeout = millis(v) },
+		live:  func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetUserTimeout(millis(v)); return nil },
+	},
 	{"IPPROTO_TCP", "TCP_CONGESTION"}: {setValue: setCongestion, getValue: getCongestion},
-	{"IPPROTO_TCP", "TCP_MAXSEG"}: {get: func(_ *call, f *file) int64 {
-		if f.tcp == nil {
-			return 536
+	{"IPPROTO_TCP", "TCP_MAXSEG"}: {
+		start: func(o *tcp.Options, v int64) { o.MSS = int(v) },
+		live:  func(now sched.Time, conn *tcp.Conn, v int64) error { conn.SetMaxSegment(now, int(v)); return nil },
+		get: func(_ *call, f *file) int64 {
+			if f.tcp == nil {
+				return 536
+			}
+			return int64(f.tcp.Info().SendMSS)
+		},
+	},
+}
+
+// setNumber sets an option whose value is a number.
+func (o *sockOption) setNumber(c *call, f *file, name optionName, v int64) error {
+	f.values[name] = v
+	if o.set != nil {
+		if err := o.set(c, f, v); err != nil {
+			return err
 		}
-		return int64(f.tcp.Info().SendMSS)
-	}},
+	}
+	change := configure(func(now sched.Time, conn *tcp.Conn) error { return o.live(now, conn, v) })
+	switch {
+	case f.tcp != nil && o.live != nil:
+		return change(f.tcp)
+	case o.start != nil:
+		o.start(&f.start, v)
+	case o.live != nil:
+		f.options = append(f.options, change)
+	}
+	return nil
 }
 
 func boolNumber(b bool) int64 {
@@ -112,16 +136,10 @@ func callSetsockopt(c *call) step {
 		switch {
 		case o.setValue != nil:
 			err = o.setValue(c, f, v)
-		case o.set == nil:
+		case o.set == nil && o.start == nil && o.live == nil:
 			return fails("ENOPROTOOPT")
 		default:
-			n := c.optionNumber(v)
-			if err = o.set(c, f, n); err == nil {
-				f.values[name] = n
-				if name.name == "SO_KEEPALIVE" || o.dflt != 0 { // set together
-					err = f.keepAlive(c.r)
-				}
-			}
+			err = o.setNumber(c, f, name, c.optionNumber(v))
 		}
 		if err != nil {
 			return failsBy(err)
@@ -191,11 +209,9 @@ func getError(_ *call, f *file) int64 {
 	return errnoNumbers[errnoName(err)]
 }
 
-// The keepalive options are one setting of the host.
-func setKeepAlive(*call, *file, int64) error { return nil }
-func setKeepTimer(*call, *file, int64) error { return nil }
-
-func (f *file) keepAlive(r *runner) error {
+// setKeepAlive sets what the keepalive options say together.
+func setKeepAlive(c *call, f *file, _ int64) error {
+	r := c.r
 	idle, interval, count := r.config.keepIdle, r.config.keepInterv, r.config.keepCount
 	if v := f.values[optionName{"IPPROTO_TCP", "TCP_KEEPIDLE"}]; v > 0 {
 		idle = secondsOf(v)
@@ -209,7 +225,11 @@ func (f *file) keepAlive(r *runner) error {
 	if f.values[optionName{"SOL_SOCKET", "SO_KEEPALIVE"}] == 0 {
 		idle = 0
 	}
-	return f.apply(func(t *stack.TCP) error { return t.SetKeepAlive(idle, interval, count) })
+	f.start.KeepAlive = tcp.KeepAlive{Idle: idle, Interval: interval, Count: count}
+	if f.tcp != nil {
+		return f.tcp.SetKeepAlive(idle, interval, count)
+	}
+	return nil
 }
 
 // setLinger takes {onoff=1, linger=0}.
@@ -243,7 +263,14 @@ func setCongestion(c *call, f *file, v value) error {
 	if v.kind != textValue {
 		c.bad("argument 4 of %s is %s: expected a name like \"reno\"", c.ev.name, v)
 	}
-	return f.apply(func(t *stack.TCP) error { return t.SetCongestion(v.text) })
+	if f.tcp != nil {
+		return f.tcp.SetCongestion(v.text)
+	}
+	if !slices.Contains(cc.Names(), v.text) {
+		return errnos["ENOENT"]
+	}
+	f.start.Congestion = v.text
+	return nil
 }
 
 func getCongestion(_ *call, f *file, v value) string {
