@@ -24,6 +24,13 @@ type Dialer struct {
 	// FallbackDelay is how long an attempt may take before the next address of a name is tried beside it (RFC 8305 §5);
 	// 0: 250 ms, negative: until it has failed.
 	FallbackDelay time.Duration
+	// FastOpen uses TCP Fast Open (RFC 7413), which saves a round trip: the first connection to a server asks for a cookie, and the SYNs of
+	// later ones carry the first data. Dial then returns at once, and the SYN leaves with the first Write (or Read); errors of the
+	// handshake come from these. Data on a SYN may reach the server's application twice: use it only for what may be done twice.
+	FastOpen bool
+	// Data is what a connection sends first, without a Write: with FastOpen, if a cookie is known, on the SYN. Dial waits for the handshake.
+	Data []byte
+
 	// Control may change the options of each socket before its first packet (the SYN) is sent; its error ends the attempt.
 	Control func(*SockOpts) error
 }
@@ -184,7 +191,8 @@ func (d *Dialer) dialTCP(ctx context.Context, network string, remote netip.AddrP
 	if err != nil {
 		return fail(err)
 	}
-	b.TCP = o.tcp()
+	b.TCP, b.FastOpen = o.tcp(), d.FastOpen
+	b.Data = d.Data[:min(len(d.Data), maxDialData)]
 	c := d.Stack.newTCPConn(network)
 	if err := d.Stack.inner.ConnectTCP(&c.sock, to, b); err != nil {
 		return fail(err)
@@ -193,8 +201,15 @@ func (d *Dialer) dialTCP(ctx context.Context, network string, remote netip.AddrP
 		_ = c.Close()
 		return fail(err)
 	}
+	if _, err := c.Write(d.Data[len(b.Data):]); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
 	return c, nil
 }
+
+// maxDialData is how much of Dialer.Data is queued with the SYN, in bytes: more than it can carry.
+const maxDialData = 64 << 10
 
 // establish waits for the end of the handshake.
 func (c *TCPConn) establish(ctx context.Context) error {

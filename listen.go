@@ -17,6 +17,12 @@ type ListenConfig struct {
 	// Transparent lets a socket that listens on all addresses take those that are ours only by InterfaceConfig.AnyDestination, too,
 	// and lets the address listened on be one that is not ours.
 	Transparent bool
+	// FastOpen accepts TCP Fast Open (RFC 7413): connections whose SYN has data and a cookie of ours can be read before their handshake is
+	// complete, so many at a time. What they say may be a repetition, or come from who has lied about its address once it had a cookie.
+	// 0: off.
+	FastOpen int
+	// Backlog is how many handshakes, and how many connections not yet accepted, a listener holds; 0: as Config says.
+	Backlog int
 	// Control may change the options: those of a TCP listener are applied to each connection that it accepts. Its error is Listen's.
 	Control func(*SockOpts) error
 }
@@ -131,7 +137,7 @@ func (l *ListenConfig) listenTCP(network string, addr netip.AddrPort) (*TCPListe
 		return fail(err)
 	}
 	t := &TCPListener{stack: l.Stack, name: network}
-	lo.TCP = o.tcp()
+	lo.TCP, lo.FastOpen, lo.Backlog = o.tcp(), max(l.FastOpen, 0), max(l.Backlog, 0)
 	lo.Notifier = (*listenNotifier)(t)
 	lo.Make = func() *stack.TCP { return &l.Stack.newTCPConn(network).sock }
 	if t.sock, err = l.Stack.inner.ListenTCP(addr, lo); err != nil {

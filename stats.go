@@ -59,6 +59,13 @@ type TCPStats struct {
 	SynCookiesSent            uint64 // SYNs answered with a cookie, because a listener's backlog was full
 	SynCookiesReceived        uint64 // ACKs with a good cookie: each makes a connection
 	SynCookiesFailed          uint64 // ACKs to a listener that has sent cookies, without a good one
+	FastOpenActive            uint64 // data on our SYN was acknowledged
+	FastOpenActiveFail        uint64 // our SYN with a Fast Open option got lost
+	FastOpenBlackhole         uint64 // a connection was cut off after a Fast Open: nobody tries for a while
+	FastOpenPassive           uint64 // SYNs with a good cookie
+	FastOpenPassiveFail       uint64 // SYNs with a bad one
+	FastOpenOverflow          uint64 // SYNs with a good one beyond a listener's limit
+	FastOpenRequests          uint64 // SYNs that asked for a cookie
 }
 
 // UDPStats are named as in RFC 4113 where it has them.

@@ -62,7 +62,7 @@ func (c *Conn) Close(now sched.Time) Events {
 	case c.state == Closed || c.state == TimeWaiting:
 	case c.state == SynSent:
 		c.finish() // RFC 9293 §3.10.4: "Delete the TCB"
-	case unread && c.state.synchronized():
+	case unread && (c.state.synchronized() || c.is(passive)):
 		// RFC 2525 §2.17: the peer must learn that not all it has sent was read.
 		c.set(pendRST)
 		c.finish()

@@ -65,9 +65,10 @@ func (cfg *Config) control(mss int) cc.Control {
 
 // Params are what one connection starts with.
 type Params struct {
-	ISS      Seq      // initial send sequence number (RFC 6528)
-	TSOffset uint32   // added to the millisecond clock for TSval
-	MSS      int      // what we announce and never exceed: MTU less 40 (IPv4) or 60 (IPv6)
-	GSOMax   int      // largest payload of a super-segment; at least MSS
-	Options  *Options // what its socket asks for; nil: nothing
+	ISS      Seq       // initial send sequence number (RFC 6528)
+	TSOffset uint32    // added to the millisecond clock for TSval
+	MSS      int       // what we announce and never exceed: MTU less 40 (IPv4) or 60 (IPv6)
+	GSOMax   int       // largest payload of a super-segment; at least MSS
+	Options  *Options  // what its socket asks for; nil: nothing
+	FastOpen *FastOpen // of an active open; nil: a plain SYN
 }

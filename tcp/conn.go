@@ -19,6 +19,8 @@ type Conn struct {
 	rcv *inflow // data received and not read; nil: none
 	err error   // why the connection failed; before that, the last ICMP error, to be the reason if it times out
 
+	fast *fastOpen // Fast Open under way; nil: none
+
 	now      sched.Time // the latest instant seen
 	ackAt    sched.Time // the delayed ACK is due; Never: none
 	aliveAt  sched.Time // keepalive, or the end of an orphan's FIN-WAIT-2; Never: neither
@@ -87,6 +89,8 @@ const (
 	asked                            // data with PSH came since we last sent data
 	askedAgain                       // more than once
 	replies                          // the application last has answered a single such segment: see peerWaits
+	passive                          // in SYN-RECEIVED: by a SYN with a Fast Open cookie
+	fastOpened                       // data came or went with the SYN
 
 	// What Output has to send, beside data.
 	ackNow
@@ -126,6 +130,7 @@ func (c *Conn) begin(cfg *Config, now sched.Time, p Params) {
 func (c *Conn) Connect(cfg *Config, now sched.Time, p Params) {
 	c.begin(cfg, now, p)
 	c.state = SynSent
+	c.startFastOpen(p.FastOpen)
 	c.flight()
 	c.set(synOut | pendSYN)
 }
@@ -174,11 +179,17 @@ func (c *Conn) adopt(h *handshake) {
 	c.cc.SetMSS(c.payloadMSS())
 }
 
-// establish enters ESTABLISHED, or FIN-WAIT-1 if CloseWrite was called before.
+// establish enters ESTABLISHED, or the state behind it if CloseWrite was called before, or the peer's FIN has come.
 func (c *Conn) establish() {
-	c.state = Established
-	if c.is(finQueued) {
+	switch {
+	case c.is(finTaken) && c.is(finQueued): // the FIN came with a SYN
+		c.state = LastAck
+	case c.is(finTaken):
+		c.state = CloseWait
+	case c.is(finQueued):
 		c.state = FinWait1
+	default:
+		c.state = Established
 	}
 	c.events |= Connected
 	if c.snd != nil {

@@ -28,6 +28,7 @@ type Info struct {
 	DeliveryRate                   int64  // bytes per second: the latest that tells about the network; 0: not known yet
 	DeliveryAppLimited             bool   // that was limited by the application
 	Timestamps, SACK               bool
+	FastOpened                     bool // data went with the SYN, and was acknowledged, or came with it (RFC 7413)
 	SendWScale, ReceiveWScale      uint8
 }
 
@@ -45,7 +46,7 @@ func (c *Conn) Info() Info {
 		Retransmits: uint64(c.retransmits), RTOs: uint64(c.rtos), OutOfOrder: uint64(c.outOfOrder), DupAcks: uint64(c.dupAcks),
 		SendQueue: c.SendQueue(), ReceiveQueue: c.ReadSize(),
 		Congestion: c.cc.Name(),
-		Timestamps: c.is(useTS), SACK: c.is(useSACK), SendWScale: c.sndWScale, ReceiveWScale: c.rcvWScale,
+		FastOpened: c.is(fastOpened), Timestamps: c.is(useTS), SACK: c.is(useSACK), SendWScale: c.sndWScale, ReceiveWScale: c.rcvWScale,
 	}
 	i.PacingRate, i.MaxPacingRate = c.pacingRate(), c.pace.most
 	i.Delivered, i.DeliveryRate, i.DeliveryAppLimited = c.rate.delivered, c.rate.perSecond(), c.rate.appLimited

@@ -28,6 +28,7 @@ func (c *Conn) Input(now sched.Time, seg *Segment) Events {
 // (the sixth step) is received in line: its pointer tells nothing that the data does not (RFC 6093 §6).
 func (c *Conn) arrive(seg *Segment) {
 	if !c.checkTimestamps(seg) ||
+		c.repeatedSYN(seg) ||
 		!c.checkSequence(seg) || // first
 		!c.checkReset(seg) || // second; the third is IP's security option
 		!c.checkSYN(seg) || // fourth
@@ -49,17 +50,22 @@ const challengesPerSecond = 10
 // challenge answers a segment that is not acceptable, or suspicious, with an ACK. Those without data are limited in number, so that two
 // ends that find each other's ACKs not acceptable do not go on for ever.
 func (c *Conn) challenge(seg *Segment) {
-	if seg.Payload.Size() == 0 || seg.Flags&(wire.SYN|wire.RST) != 0 {
-		ms := uint32(uint64(c.now) / uint64(time.Millisecond))
-		if ms-c.challengedAt >= 1000 {
-			c.challengedAt, c.challenges = ms, 0
-		}
-		if c.challenges >= challengesPerSecond {
-			return
-		}
-		c.challenges++
+	if seg.Payload.Size() > 0 && seg.Flags&(wire.SYN|wire.RST) == 0 || c.mayChallenge() {
+		c.set(ackNow)
 	}
-	c.set(ackNow)
+}
+
+// mayChallenge counts one more answer to what may be forged, and reports whether it may be given.
+func (c *Conn) mayChallenge() bool {
+	ms := uint32(uint64(c.now) / uint64(time.Millisecond))
+	if ms-c.challengedAt >= 1000 {
+		c.challengedAt, c.challenges = ms, 0
+	}
+	if c.challenges >= challengesPerSecond {
+		return false
+	}
+	c.challenges++
+	return true
 }
 
 // checkSequence: "First, check sequence number" (RFC 9293 §3.10.7.4).
@@ -110,6 +116,10 @@ func (c *Conn) checkReset(seg *Segment) bool {
 	}
 	switch c.state {
 	case SynReceived:
+		if c.is(passive) {
+			c.fail(syscall.ECONNRESET)
+			return false
+		}
 		c.fail(syscall.ECONNREFUSED)
 	case Closing, LastAck:
 		if c.SendQueue() == 0 {
@@ -141,6 +151,7 @@ func (c *Conn) checkAck(seg *Segment) bool {
 		return false
 	}
 	if c.state == SynReceived {
+		c.hideData(seg)
 		if !c.sndUna.Before(seg.Ack) || c.sndNxt.Before(seg.Ack) {
 			c.replyReset(seg)
 			return false
@@ -168,7 +179,7 @@ func (c *Conn) replyReset(seg *Segment) {
 func (c *Conn) arriveSynSent(seg *Segment) {
 	acked := seg.Flags&wire.ACK != 0
 	// First, the ACK bit: "If SEG.ACK =< ISS or SEG.ACK > SND.NXT, send a reset (unless the RST bit is set …) and discard".
-	if acked && (seg.Ack != c.iss+1 || c.sndNxt == c.iss) {
+	if acked && !c.acceptableSYNACK(seg.Ack) {
 		if seg.Flags&wire.RST == 0 {
 			c.replyReset(seg)
 		}
@@ -201,8 +212,10 @@ func (c *Conn) arriveSynSent(seg *Segment) {
 		c.snd.timerAt = sched.Never
 		return
 	}
+	data := c.takeSYNACK(seg)
 	c.sndWL1, c.sndWL2 = seg.Seq, seg.Ack
 	c.acknowledge(seg)
+	c.takeData(data)
 	c.establish()
 	seg.Flags &^= wire.SYN
 	seg.Seq++

@@ -41,6 +41,7 @@ const (
 	numberTSOffset   = 2
 	numberCookie     = 3
 	numberCookieMask = 4
+	numberFastOpen   = 5
 )
 
 // ISS returns the initial sequence number for a connection that begins now: M + F(addresses, ports, key) of RFC 6528 §3. For one tuple

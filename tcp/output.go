@@ -16,7 +16,9 @@ func (c *Conn) Output(now sched.Time, seg *Segment) bool {
 	case Closed:
 		return false
 	case SynSent, SynReceived:
-		return c.outputSYN(seg)
+		if !c.is(passive) || c.is(pendSYN) { // else data may follow the SYN-ACK (RFC 7413 §4.2.2)
+			return c.outputSYN(seg)
+		}
 	}
 	if f := c.snd; f != nil {
 		c.restartIdle(f)
@@ -71,24 +73,28 @@ func (c *Conn) outputReset(seg *Segment) {
 
 // outputSYN gives SYN, or SYN-ACK after a simultaneous open.
 func (c *Conn) outputSYN(seg *Segment) bool {
-	if !c.is(pendSYN | ackNow) {
+	if !c.is(pendSYN|ackNow) || c.holdSYN() {
 		return false
 	}
 	f := c.flight()
 	if c.state == SynSent {
 		fill(seg, c.iss, 0, wire.SYN, initialWindow(int(c.recvLimit)))
 		c.synOptions(&seg.Options)
+		c.fastSYN(seg)
 	} else {
-		fill(seg, c.iss, c.rcvNxt, wire.SYN|wire.ACK, initialWindow(int(c.recvLimit)))
+		fill(seg, c.iss, c.rcvNxt, wire.SYN|wire.ACK, initialWindow(max(int(c.recvLimit)-c.ReadSize(), 0)))
 		h := handshake{ourMSS: c.ourMSS, rcvWScale: c.rcvWScale, tsOffset: c.tsOffset, tsRecent: c.tsRecent,
 			ts: c.is(useTS), sack: c.is(useSACK), wscale: c.is(useWScale)}
 		h.synAckOptions(c.now, &seg.Options)
+		c.offerCookie(&seg.Options)
 		c.rcvAdv = later(c.rcvAdv, c.rcvNxt+Seq(seg.Window))
 		c.lastAckSent = c.rcvNxt
+		c.ackAt = sched.Never
 	}
-	c.clear(pendSYN | ackNow)
+	c.clear(pendSYN | ackNow | pushed)
 	c.segsSent++
 	if c.sndNxt == c.iss {
+		f.stalled = c.now
 		c.sndNxt = c.iss + 1
 		f.board.transmitted(c.sndNxt, c.now)
 	} else {
@@ -190,7 +196,7 @@ func (c *Conn) fillData(f *flight, seg *Segment, seq Seq, n, mss int, flags wire
 // outputNew sends data, and FIN, for the first time.
 func (c *Conn) outputNew(f *flight, seg *Segment) bool {
 	unsent := c.Unsent()
-	fin := c.finPending()
+	fin := c.finPending() && c.state.synchronized()
 	if f.board.toResend() {
 		return false // what is lost goes first
 	}

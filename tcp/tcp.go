@@ -52,4 +52,6 @@ const (
 	// TimeWaitNow: entered TIME-WAIT. Take NewTimeWait's record, let Output give the last ACK, and forget the Conn as far as segments go.
 	TimeWaitNow
 	Done // CLOSED: take it out of the flow table
+	// FastOpenCutOff: opened with data on the SYN, and never heard of again.
+	FastOpenCutOff
 )

@@ -128,10 +128,19 @@ func (c *Conn) expireSend(f *flight) {
 		f.forced = c.sndWnd > 0
 		c.set(pendProbe)
 	default:
+		c.noteCutOff(f)
 		c.retransmissionTimeout(f)
 	}
 	f.backoff = min(f.backoff+1, maxBackoff) // RFC 6298 §5.5
 	c.restartTimer(f)
+}
+
+// synLimit is how often SYN, or SYN-ACK of a passive open, is sent again.
+func (c *Conn) synLimit() uint8 {
+	if c.is(passive) {
+		return c.cfg.synAckRetries()
+	}
+	return c.cfg.synRetries()
 }
 
 // gaveUp: the timer has expired once too often (R2), or for the user timeout nothing was acknowledged.
@@ -141,7 +150,7 @@ func (c *Conn) gaveUp(f *flight) bool {
 	}
 	switch {
 	case c.state == SynSent || c.state == SynReceived:
-		return f.expiries >= c.cfg.synRetries() && c.userTimeout == 0
+		return f.expiries >= c.synLimit() && c.userTimeout == 0
 	case c.is(orphan) && f.persist && f.backoff >= orphanProbes:
 		return true
 	}

@@ -25,6 +25,7 @@ type Listener struct {
 	cookiesUntil atomic.Int64 // the instant at which the last SYN cookie that was sent is too old
 
 	mu    sync.Mutex // the accept queue's
+	fast  tcp.FastOpenQueue
 	queue []*TCP
 	head  int
 }
@@ -35,6 +36,7 @@ type ListenOptions struct {
 	Iface       int    // 0: any
 	Transparent bool   // a wildcard takes foreign addresses, too
 	Backlog     int    // handshakes in progress, and connections not yet accepted, at most; 0: as Config says
+	FastOpen    int    // Fast Open requests whose handshake is not complete, at most (TCP_FASTOPEN); 0: Fast Open is off
 	// TCP is what its connections start with; nil: the defaults.
 	TCP *tcp.Options
 	// Make returns a new socket for an incoming connection, with its Notifier set; nil: one without. It is called under a lock, and must
@@ -47,6 +49,7 @@ type ListenOptions struct {
 // ListenTCP opens a listener. Errors: EADDRINUSE, EADDRNOTAVAIL (the address is not ours).
 func (s *Stack) ListenTCP(addr netip.AddrPort, o ListenOptions) (*Listener, error) {
 	l := &Listener{stack: s, notifier: o.Notifier, make: o.Make, options: o.TCP, backlog: cmp.Or(o.Backlog, s.cfg.Backlog)}
+	l.fast.Limit = o.FastOpen
 	if l.make == nil {
 		l.make = func() *TCP { return new(TCP) }
 	}

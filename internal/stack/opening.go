@@ -123,6 +123,14 @@ func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip
 		l.sendCookie(now, seg, k, m)
 		return
 	}
+	offer := false
+	if l.fast.Limit > 0 && seg.Options.HasFastOpen {
+		var taken bool
+		if taken, offer = l.fastHandshake(now, seg, k, m, floor); taken {
+			l.release()
+			return
+		}
+	}
 	o := s.newOpening(now, seg, k, m, floor, l.options)
 	o.listener = l
 	o.iface = l.replyBy(m)
@@ -132,7 +140,13 @@ func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip
 		l.release()
 		return
 	}
-	o.send(func(reply *tcp.Segment) bool { o.rec.Open(now, reply); return true })
+	o.send(func(reply *tcp.Segment) bool {
+		o.rec.Open(now, reply)
+		if offer {
+			s.offerCookie(now, k, reply)
+		}
+		return true
+	})
 	s.timers.Arm(&o.timer, o.rec.Deadline())
 	o.mu.Unlock()
 	if s.closed.Load() { // Close may have missed it

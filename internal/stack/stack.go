@@ -73,6 +73,7 @@ type Stack struct {
 	timeWaits atomic.Int64 // records
 	openings  atomic.Int64 // handshakes in progress, of listeners
 	cookies   atomic.Pointer[tcp.CookieKeys]
+	fast      fastOpen
 	pings     pingTable
 
 	onTCP  atomic.Pointer[func(*TCPRequest)]

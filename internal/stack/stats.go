@@ -15,6 +15,8 @@ type counters struct {
 	activeOpens, passiveOpens, segsIn, segsOut, badSegments, resetsOut atomic.Uint64
 	backlogDrops, requestDrops, memoryDrops, noRoute                   atomic.Uint64
 	cookiesSent, cookiesReceived, cookiesFailed                        atomic.Uint64
+	fastActive, fastActiveFail, fastBlackhole                          atomic.Uint64
+	fastPassive, fastPassiveFail, fastOverflow, fastRequests           atomic.Uint64
 	udpIn, udpOut, udpNoPort, udpBad, udpOverflow                      atomic.Uint64
 }
 
@@ -42,6 +44,13 @@ type TCPStats struct {
 	SynCookiesSent            uint64 // SYNs answered with a cookie
 	SynCookiesReceived        uint64 // ACKs with a good cookie
 	SynCookiesFailed          uint64 // ACKs to a listener that has sent cookies, without a good one
+	FastOpenActive            uint64 // data on our SYN was acknowledged
+	FastOpenActiveFail        uint64 // our SYN with a Fast Open option got lost
+	FastOpenBlackhole         uint64 // a connection was cut off after a Fast Open: nobody tries for a while
+	FastOpenPassive           uint64 // SYNs with a good cookie
+	FastOpenPassiveFail       uint64 // SYNs with a bad one
+	FastOpenOverflow          uint64 // SYNs with a good one beyond a listener's limit
+	FastOpenRequests          uint64 // SYNs that asked for a cookie
 }
 
 // UDPStats are named after RFC 4113 where it has them.
@@ -67,6 +76,9 @@ func (s *Stack) Stats() Stats {
 			BadSegments: c.badSegments.Load(), ResetsOut: c.resetsOut.Load(), BacklogDrops: c.backlogDrops.Load(),
 			RequestDrops: c.requestDrops.Load(), MemoryDrops: c.memoryDrops.Load(), NoRoute: c.noRoute.Load(),
 			SynCookiesSent: c.cookiesSent.Load(), SynCookiesReceived: c.cookiesReceived.Load(), SynCookiesFailed: c.cookiesFailed.Load(),
+			FastOpenActive: c.fastActive.Load(), FastOpenActiveFail: c.fastActiveFail.Load(), FastOpenBlackhole: c.fastBlackhole.Load(),
+			FastOpenPassive: c.fastPassive.Load(), FastOpenPassiveFail: c.fastPassiveFail.Load(), FastOpenOverflow: c.fastOverflow.Load(),
+			FastOpenRequests: c.fastRequests.Load(),
 		},
 		UDP: UDPStats{
 			DatagramsIn: c.udpIn.Load(), DatagramsOut: c.udpOut.Load(), NoPort: c.udpNoPort.Load(), Bad: c.udpBad.Load(),

@@ -24,6 +24,7 @@ type TCP struct {
 	armedAt  sched.Time // when timer fires; it may be earlier than the deadline, never later
 	stack    *Stack
 	notifier Notifier
+	fastOf   *Listener  // of a Fast Open request whose handshake is not complete
 	iface    *Interface // the way out, as of pathGen; nil: none
 	next     txWaiter
 	stage    *buffer.Buffer // the writer's: chunks being filled, and room behind what is queued
@@ -61,6 +62,11 @@ type Bound struct {
 	Transparent bool           // Local may be an address that is not ours
 	// TCP is what the connection starts with; nil: the defaults.
 	TCP *tcp.Options
+	// FastOpen uses TCP Fast Open (RFC 7413): the SYN asks for a cookie or, if one is known, carries the first data. It then waits for that,
+	// unless there is Data; Connected reports success before it was sent.
+	FastOpen bool
+	// Data is queued before the SYN is sent.
+	Data []byte
 }
 
 // init makes t a socket of s for the flow of key. The caller has it to itself.
@@ -99,7 +105,12 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 	t.inTable = true
 	t.usePath(&path, gen)
 	now := s.now()
-	t.conn.Connect(s.cfg.TCP, now, s.params(now, &t.flow.key, path.MTU, floor, b.TCP))
+	p := s.params(now, &t.flow.key, path.MTU, floor, b.TCP)
+	if b.FastOpen {
+		p.FastOpen = s.fastParams(now, &t.flow.key, len(b.Data) == 0)
+	}
+	t.conn.Connect(s.cfg.TCP, now, p)
+	t.queueFirst(now, b.Data)
 	t.output(now)
 	t.mu.Unlock()
 	s.stats.activeOpens.Add(1)
@@ -281,6 +292,9 @@ func (t *TCP) settle(now sched.Time, ev tcp.Events) Ready {
 		t.stack.timers.Cancel(&t.timer)
 		t.armedAt = sched.Never
 	}
+	if t.fastOf != nil || ev&(tcp.Connected|tcp.FastOpenCutOff|tcp.TimeWaitNow|tcp.Done) != 0 {
+		t.settleFastOpen(now, ev)
+	}
 	t.dropStage()
 	t.account()
 	if left := !t.inTable && t.sent+t.received > 0; left != t.leftBehind {
@@ -336,6 +350,9 @@ func (t *TCP) Connected() error {
 	defer t.mu.Unlock()
 	switch t.conn.State() {
 	case tcp.SynSent, tcp.SynReceived:
+		if t.conn.Waits() {
+			return nil // the handshake is the first data's
+		}
 		return ErrWouldBlock
 	case tcp.Closed:
 		if err := t.conn.Err(); err != nil {

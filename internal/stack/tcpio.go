@@ -28,8 +28,7 @@ func (t *TCP) fail(after error) error {
 func (t *TCP) Read(p []byte) (int, error) {
 	t.mu.Lock()
 	if t.conn.ReadSize() == 0 || t.over() {
-		defer t.mu.Unlock()
-		return 0, t.whyEmpty()
+		return 0, t.nothing()
 	}
 	if len(p) == 0 {
 		t.mu.Unlock()
@@ -74,6 +73,16 @@ func (t *TCP) whyEmpty() error {
 	return ErrWouldBlock
 }
 
+// nothing unlocks t.mu and says why there is nothing to read.
+func (t *TCP) nothing() error {
+	err, waits := t.whyEmpty(), t.conn.Waits()
+	t.mu.Unlock()
+	if waits && err == ErrWouldBlock {
+		t.start()
+	}
+	return err
+}
+
 // readDone gives the window back and unlocks t.mu.
 func (t *TCP) readDone(n int) {
 	now := t.stack.now()
@@ -93,10 +102,10 @@ func (t *TCP) readDone(n int) {
 // ReadRope detaches up to n readable bytes to the end of dst without copying; ReadDone, when they are used up, gives the window back.
 func (t *TCP) ReadRope(dst *buffer.Buffer, n int) (int, error) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.conn.ReadSize() == 0 || t.over() {
-		return 0, t.whyEmpty()
+		return 0, t.nothing()
 	}
+	defer t.mu.Unlock()
 	return t.conn.Read(dst, n), nil
 }
 
