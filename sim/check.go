@@ -14,22 +14,27 @@ import (
 // acknowledged. While it does, let T be the latest instant of
 //
 //   - when it began to;
-//   - when something was acknowledged, or the peer's window or the connection's state changed;
+//   - when something was acknowledged, or the peer's window changed;
 //   - when something that the peer must acknowledge was sent: SYN, data (new or again), FIN, or a probe.
 //
 // Then the connection's deadline, and the timer of its socket, are no later than T + RTO. The RTO is that of RFC 6298 §2 with its
-// backoff and maximum, the largest in force since T, for a timer that was set keeps its time when the estimate changes (§5.3 sets it anew
-// with each acknowledgment only). The probe of RFC 8985 §7.2 and the persist timer of RFC 9293 §3.8.6.1 are no later than that either.
+// backoff and maximum, the largest that was in force since the retransmission timer was last set: by an acknowledgment of something new
+// (§5.3), by its expiry (§5.6), or, with nothing in flight, by a change of the window or the first transmission (§5.1). It keeps its time
+// when the estimate changes or more is sent. (With Config.Batches, several acknowledgments may come in one event, and what the RTO was in
+// between is not seen: for that, what it was before is allowed, and an eighth more.) The probe of RFC 8985 §7.2 and the persist timer of RFC 9293 §3.8.6.1 are no later than that.
 //
 // So whatever was lost, there is something new from the sender within an RTO, or what it waited for.
 type progress struct {
-	owes  bool
-	acked uint64
-	wnd   int
-	state tcp.State
-	at    sched.Time    // T
-	rto   time.Duration // the largest since
-	over  bool          // CLOSED or TIME-WAIT: no longer looked at
+	owes     bool
+	inFlight bool
+	opening  bool // SYN-SENT or SYN-RECEIVED
+	acked    uint64
+	timeouts uint64
+	wnd      int
+	at       sched.Time    // T
+	rto      time.Duration // the largest since the timer was set
+	last     time.Duration // the RTO when it was looked at last
+	over     bool          // CLOSED or TIME-WAIT: no longer looked at
 }
 
 // touch has c checked after the step.
@@ -83,10 +88,10 @@ func owes(tc *tcp.Conn) bool {
 	switch tc.State() {
 	case tcp.Closed, tcp.TimeWaiting:
 		return false
-	case tcp.SynSent, tcp.SynReceived, tcp.FinWait1, tcp.Closing, tcp.LastAck:
+	case tcp.SynSent, tcp.SynReceived:
 		return true
 	}
-	return tc.SendQueue() > 0
+	return tc.SendQueue() > 0 || owesFIN(tc.State())
 }
 
 // check is the invariants of one connection.
@@ -103,8 +108,8 @@ func (c *Conn) checkProgress(tc *tcp.Conn, wake sched.Time, waiting bool) error 
 		return nil
 	}
 	deadline, now := tc.Deadline(), c.host.world.clock.Now()
-	if deadline < c.host.clock.Now() {
-		return fmt.Errorf("%v: the deadline was %v ago", state, c.host.clock.Now().Sub(deadline))
+	if tick := max(sched.Time(c.host.config.Granularity), 1); deadline <= now-tick {
+		return fmt.Errorf("%v: the deadline was %v ago", state, now.Sub(deadline))
 	}
 	if wake > deadline {
 		return fmt.Errorf("%v: the timer fires %v after the deadline", state, wake.Sub(deadline))
@@ -113,22 +118,45 @@ func (c *Conn) checkProgress(tc *tcp.Conn, wake sched.Time, waiting bool) error 
 		p.owes = false
 		return nil
 	}
-	info := tc.Info()
-	if !p.owes || info.BytesAcked != p.acked || info.SendWindow != p.wnd || state != p.state {
-		p.owes, p.acked, p.wnd, p.state = true, info.BytesAcked, info.SendWindow, state
-		p.at, p.rto = now, info.RTO
+	p.update(c, tc, now)
+	rto := p.rto
+	if c.host.world.config.Batches {
+		rto += rto / 8
 	}
-	if c.watch.lastSent > p.at {
-		p.at, p.rto = c.watch.lastSent, info.RTO
-	}
-	p.rto = max(p.rto, info.RTO)
-	if limit := p.at.Add(p.rto); deadline > limit && !waiting {
+	if limit := p.at.Add(rto); deadline > limit && !waiting {
 		return fmt.Errorf("a stall: in %v with %d bytes to deliver, %d of them never sent, a window of %d, nothing is due before %v; something "+
-			"happened last at %v, and the RTO is %v", state, tc.SendQueue(), tc.Unsent(), info.SendWindow, c.host.world.ago(deadline),
+			"happened last at %v, and the RTO is %v", state, tc.SendQueue(), tc.Unsent(), p.wnd, c.host.world.ago(deadline),
 			c.host.world.ago(p.at), p.rto)
 	}
 	return nil
 }
+
+// update notes what has happened to a connection that owes something.
+func (p *progress) update(c *Conn, tc *tcp.Conn, now sched.Time) {
+	info := tc.Info()
+	opening := info.State == tcp.SynSent || info.State == tcp.SynReceived
+	window := info.SendWindow != p.wnd
+	set := !p.owes || info.BytesAcked != p.acked || opening != p.opening || info.RTOs != p.timeouts || window && !p.inFlight
+	if set || window {
+		p.at = now
+	}
+	if c.watch.lastSent > p.at {
+		p.at = c.watch.lastSent
+		set = set || !p.inFlight
+	}
+	switch {
+	case set && c.host.world.config.Batches:
+		p.rto = p.last
+	case set:
+		p.rto = 0
+	}
+	p.rto, p.last = max(p.rto, info.RTO), info.RTO
+	p.owes, p.acked, p.timeouts, p.wnd, p.opening = true, info.BytesAcked, info.RTOs, info.SendWindow, opening
+	p.inFlight = tc.SendQueue() > tc.Unsent() || owesFIN(info.State)
+}
+
+// owesFIN reports whether a FIN is to be sent, or to be acknowledged.
+func owesFIN(s tcp.State) bool { return s == tcp.FinWait1 || s == tcp.Closing || s == tcp.LastAck }
 
 // ago is an instant as the time since the world began.
 func (w *World) ago(t sched.Time) time.Duration {

@@ -147,6 +147,9 @@ func (c *Conn) Notify(stack.Ready) {
 	c.wake()
 }
 
+// WakeAt has the application called when the world has been running for t.
+func (c *Conn) WakeAt(t time.Duration) { c.host.world.At(t, c.wake) }
+
 // wake has the application called when the step is over.
 func (c *Conn) wake() {
 	if !c.queued {

@@ -3,12 +3,14 @@ package sim
 import (
 	"net/netip"
 
+	"github.com/weirnet/weir/checksum"
 	"github.com/weirnet/weir/internal/ip"
 	"github.com/weirnet/weir/internal/stack"
 	"github.com/weirnet/weir/link"
 	"github.com/weirnet/weir/link/emul"
 	"github.com/weirnet/weir/link/pipe"
 	"github.com/weirnet/weir/packet"
+	"github.com/weirnet/weir/wire"
 )
 
 // LinkConfig says what a link is. The zero value is a perfect one with an MTU of 1500. Seed and Clock of the directions are the world's.
@@ -29,13 +31,17 @@ type Link struct {
 
 // Way is one direction of a Link.
 type Way struct {
+	// Meddle is called for every TCP segment that is sent this way, before anything else happens to it; false: it is lost. It may change
+	// the segment's Window. Nil: nobody meddles.
+	Meddle func(e *Event) bool
+
 	emul *emul.Device
 	far  *port
 }
 
 // port is a host's end of a link: a device that looks at what passes.
 type port struct {
-	emul         *emul.Device // what leaves goes through it
+	way          *Way // what leaves goes through it
 	peer         *port
 	host         *Host
 	link         *Link
@@ -43,6 +49,7 @@ type port struct {
 	mtu          int
 	addr4, addr6 netip.Addr // addr6 is not valid where the MTU is too small
 	bytes        int64      // of IP packets that have come in
+	batch        []*packet.Packet
 }
 
 // Link joins two hosts. Hosts that are not joined directly reach each other over routers.
@@ -56,8 +63,8 @@ func (w *World) Link(a, b *Host, c LinkConfig) *Link {
 	there := &port{host: a, link: l, mtu: c.MTU}
 	back := &port{host: b, link: l, mtu: c.MTU, peer: there}
 	there.peer = back
-	there.emul, back.emul = w.impair(da, c.There), w.impair(db, c.Back)
-	l.There, l.Back = &Way{there.emul, back}, &Way{back.emul, there}
+	l.There, l.Back = &Way{emul: w.impair(da, c.There), far: back}, &Way{emul: w.impair(db, c.Back), far: there}
+	there.way, back.way = l.There, l.Back
 	for i, p := range []*port{there, back} {
 		p.addr4 = netip.AddrFrom4([4]byte{198, 18 + byte(l.number>>8), byte(l.number), byte(1 + i)})
 		addrs := []netip.Prefix{netip.PrefixFrom(p.addr4, 24)}
@@ -138,28 +145,81 @@ func (p *port) Attach(s link.Sink) error {
 	own := s
 	own.Deliver = p.deliver
 	own.Changed = nil
-	return p.emul.Attach(own)
+	return p.way.emul.Attach(own)
 }
 
+// Info describes the device, with the MTU of the link.
 func (p *port) Info() link.Info {
-	i := p.emul.Info()
+	i := p.way.emul.Info()
 	i.MTU = p.mtu
 	return i
 }
 
-func (p *port) Close() error { return p.emul.Close() }
+// Close closes the device.
+func (p *port) Close() error { return p.way.emul.Close() }
 
+// WritePackets sends packets of the host. It takes all of them: what goes no further is released.
 func (p *port) WritePackets(queue int, batch []*packet.Packet) (int, error) {
+	p.batch = p.batch[:0]
 	for _, pk := range batch {
-		p.host.leaves(pk)
+		if p.leaves(pk) {
+			p.batch = append(p.batch, pk)
+		} else {
+			pk.Release()
+		}
 	}
-	return p.emul.WritePackets(queue, batch)
+	n, _ := p.way.emul.WritePackets(queue, p.batch)
+	for _, pk := range p.batch[n:] { // the device is closed
+		pk.Release()
+	}
+	clear(p.batch)
+	return len(batch), nil
 }
 
+// leaves looks at a packet that the host sends; false if it goes no further.
+func (p *port) leaves(pk *packet.Packet) bool {
+	h, meddle := p.host, p.way.Meddle
+	if h.config.Forward && h.world.config.Trace == nil && meddle == nil {
+		return true
+	}
+	var v view
+	if !v.parseOutbound(pk) {
+		return true
+	}
+	h.sends(&v)
+	if meddle == nil {
+		return true
+	}
+	e := h.event(true, &v)
+	window := e.Window
+	if !meddle(&e) {
+		return false
+	}
+	if e.Window != window {
+		pk.WritableHeaders()
+		t := wire.TCP(pk.Header(packet.Transport))
+		t.SetChecksum(checksum.Update16(t.Checksum(), window, e.Window))
+		t.SetWindow(e.Window)
+	}
+	return true
+}
+
+// deliver takes packets for the host.
 func (p *port) deliver(queue int, batch []*packet.Packet) {
-	for _, pk := range batch {
+	if p.host.world.config.Batches {
+		for _, pk := range batch {
+			p.bytes += int64(pk.Size())
+			p.host.arrives(pk)
+		}
+		p.sink.Deliver(queue, batch)
+		return
+	}
+	for i, pk := range batch {
+		if i > 0 {
+			p.host.world.check()
+		}
 		p.bytes += int64(pk.Size())
 		p.host.arrives(pk)
+		p.sink.Deliver(queue, batch[i:i+1])
 	}
-	p.sink.Deliver(queue, batch)
 }

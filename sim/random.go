@@ -1,5 +1,7 @@
 package sim
 
+import "encoding/binary"
+
 // Random is a small seeded generator (splitmix64), the same on every machine.
 type Random uint64
 
@@ -10,6 +12,14 @@ func (r *Random) Uint64() uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
+}
+
+// Below returns a number from 0 up to but not including n; 0 if n is 0 or less.
+func (r *Random) Below(n int) int {
+	if n <= 0 {
+		return 0
+	}
+	return int(r.Uint64() % uint64(n))
 }
 
 // patternPeriod is a prime, so that data that came to a wrong place does not look right.
@@ -24,10 +34,12 @@ type patterns []byte
 func newPatterns() patterns {
 	p := make(patterns, patternPeriod+maxPattern)
 	r := Random(1)
-	for i := range patternPeriod {
-		p[i] = byte(r.Uint64())
+	for i := 0; i < patternPeriod; i += 8 {
+		binary.LittleEndian.PutUint64(p[i:], r.Uint64())
 	}
-	copy(p[patternPeriod:], p)
+	for n := patternPeriod; n < len(p); n += patternPeriod {
+		copy(p[n:], p[:patternPeriod])
+	}
 	return p
 }
 

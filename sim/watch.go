@@ -101,21 +101,14 @@ func (v *view) parseInbound(p *packet.Packet) bool {
 	return ok && v.parse(h, size)
 }
 
-// leaves looks at a packet that the host sends.
-func (h *Host) leaves(p *packet.Packet) {
-	if h.config.Forward && h.world.config.Trace == nil {
-		return
-	}
-	var v view
-	if !v.parseOutbound(p) {
-		return
-	}
-	h.world.trace(h, true, &v)
+// sends looks at a segment that the host sends.
+func (h *Host) sends(v *view) {
+	h.trace(true, v)
 	if h.config.Forward {
 		return
 	}
 	w := h.watch(tuple{v.src, v.dst})
-	if err := w.sends(&v); err != nil {
+	if err := w.sends(v); err != nil {
 		h.world.Fail("%s: %v > %v: %w", h.Name, v.src, v.dst, err)
 	}
 	w.touch()
@@ -130,7 +123,7 @@ func (h *Host) arrives(p *packet.Packet) {
 	if !v.parseInbound(p) || h.world.corrupts && !v.intact(p) {
 		return
 	}
-	h.world.trace(h, false, &v)
+	h.trace(false, &v)
 	w := h.watch(tuple{v.dst, v.src})
 	w.arrivedBytes += int64(v.size)
 	w.hears(&v)
@@ -354,12 +347,15 @@ func optionsText(o *wire.TCPOptions) (s string) {
 	return s
 }
 
-func (w *World) trace(h *Host, leaves bool, v *view) {
-	if w.config.Trace == nil {
-		return
+func (h *Host) trace(leaves bool, v *view) {
+	if h.world.config.Trace != nil {
+		h.world.config.Trace(h.event(leaves, v))
 	}
-	e := Event{At: w.Now(), Host: h.Name, Leaves: leaves, Src: v.src, Dst: v.dst, Flags: v.tcp.Flags(), Seq: tcp.Seq(v.tcp.Seq()),
+}
+
+func (h *Host) event(leaves bool, v *view) Event {
+	e := Event{At: h.world.Now(), Host: h.Name, Leaves: leaves, Src: v.src, Dst: v.dst, Flags: v.tcp.Flags(), Seq: tcp.Seq(v.tcp.Seq()),
 		Ack: tcp.Seq(v.tcp.Ack()), Window: v.tcp.Window(), Payload: v.payload}
 	e.Options.Parse(v.tcp.OptionBytes())
-	w.config.Trace(e)
+	return e
 }

@@ -13,10 +13,15 @@ type Config struct {
 	// Check makes every host's buffers checked ones: what is released is overwritten, what is shared is verified, what leaks is found by
 	// Close. It costs about half of the speed.
 	Check bool
+	// Batches: packets that arrive at one instant reach their host together, so that it may join them (GRO). Else each comes by itself, and
+	// the invariants are checked after each. (What they say about stalls is less exact with batches: see progress.)
+	Batches bool
 	// Begin is what the hosts' clocks show at the beginning.
 	Begin time.Duration
 	// Trace is told of every packet that leaves a host or reaches one; nil: nobody is.
 	Trace func(Event)
+	// MaxSteps is how many events there may be before the world gives up; 0: as many as there are.
+	MaxSteps int
 }
 
 // World is hosts, links and a virtual clock, in one goroutine. What happens depends on the seed and on what its methods were told alone.
@@ -135,6 +140,9 @@ func (w *World) step(until sched.Time) bool {
 	w.steps++
 	if w.still++; w.still > maxStill {
 		w.Fail("%d events, and time stands still", w.still)
+	}
+	if w.config.MaxSteps > 0 && w.steps > w.config.MaxSteps {
+		w.Fail("more than %d events", w.config.MaxSteps)
 	}
 	w.settle()
 	return w.failed == nil

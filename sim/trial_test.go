@@ -1,0 +1,226 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/weirnet/weir/link/emul"
+	"github.com/weirnet/weir/tcp"
+	"github.com/weirnet/weir/tcp/cc"
+)
+
+// trial is one run: a world made by choices, and the talkers in it.
+type trial struct {
+	*choices
+	world   *World
+	talkers []*talker
+	mayFail bool          // connections may break off
+	limit   time.Duration // in which all must be done
+	a, b    *Host
+	there   *Way // of the link that is bad, from a's side to b's
+	back    *Way
+	bad     *Link
+	v6      bool
+	opened  func() // when the server of talk has its connection; nil: nothing
+}
+
+// maxTrialSteps bounds a run: the longest take some 100,000.
+const maxTrialSteps = 1_000_000
+
+// scenario is what happens in a trial.
+type scenario struct {
+	name string
+	run  func(*trial)
+}
+
+// try runs the trial that the choices describe.
+func try(c *choices) error { return tryTraced(c, nil) }
+
+func tryTraced(c *choices, trace func(Event)) error {
+	s := scenarios[c.pick("scenario", len(scenarios))]
+	t := &trial{choices: c, limit: 24 * time.Hour}
+	t.world = New(Config{
+		Seed: c.seed, Check: true, MaxSteps: maxTrialSteps, Trace: trace, Batches: c.pick("batches", 2) == 1,
+		Begin: mostly(c, "begin", 0, time.Hour, 49*24*time.Hour, 1<<32*time.Millisecond-time.Second),
+	})
+	s.run(t)
+	err := t.finish()
+	if e := t.world.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	return nil
+}
+
+// finish runs until all have done what they planned, and then until nothing is left of the connections.
+func (t *trial) finish() error {
+	w := t.world
+	done, err := w.RunWhile(t.limit, func() bool {
+		for _, k := range t.talkers {
+			if !k.over {
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return err
+	}
+	for i, k := range t.talkers {
+		if err := t.checkEnd(i, k, done); err != nil {
+			return err
+		}
+	}
+	done, err = w.RunWhile(time.Hour, func() bool {
+		flows := 0
+		for _, h := range w.hosts {
+			flows += h.stack.Stats().Flows
+		}
+		return flows > 0
+	})
+	if err == nil && !done {
+		err = fmt.Errorf("flows are left in a table an hour after all connections were closed")
+	}
+	return err
+}
+
+func (t *trial) checkEnd(i int, k *talker, done bool) error {
+	switch {
+	case k.conn == nil && t.mayFail:
+	case k.conn == nil:
+		return fmt.Errorf("talker %d has no connection after %v", i, t.world.Now())
+	case !k.over && !done && t.mayFail && k.conn.Peer() != nil && k.conn.Peer().over:
+		k.end(k.conn.Abort()) // the other end has given up, in silence
+	case !k.over && !done:
+		return fmt.Errorf("talker %d (%v) is not done after %v: sent %d and received %d bytes, eof %v, state %v", i, k.conn, t.world.Now(),
+			k.conn.Sent, k.conn.Received, k.eof, k.conn.Info().State)
+	case k.err != nil && !(t.mayFail && lost(k.err)):
+		return fmt.Errorf("talker %d (%v) ended with %w; sent %d and received %d bytes", i, k.conn, k.err, k.conn.Sent, k.conn.Received)
+	}
+	return nil
+}
+
+// hostConfig chooses what a host is.
+func (t *trial) hostConfig(name string) HostConfig {
+	c := t.choices
+	buffers := []int{0, 1 << 20, 256 << 10, 64 << 10, 16 << 10, 4 << 10, 2 << 10}
+	return HostConfig{
+		Granularity: mostly(c, name+".tick", 0, time.Microsecond, time.Millisecond, 4*time.Millisecond, 10*time.Millisecond, 15*time.Millisecond),
+		Memory:      rarely[int64](c, name+".memory", 0, 1<<20, 512<<10),
+		TCP: &tcp.Config{
+			SendBuffer: mostly(c, name+".sndbuf", buffers...), ReceiveBuffer: mostly(c, name+".rcvbuf", buffers...),
+			DelayedAck:   rarely(c, name+".delack", 0, time.Millisecond, 200*time.Millisecond, 500*time.Millisecond),
+			Congestion:   one(c, name+".cc", cc.Names()...),
+			NoTimestamps: rarely(c, name+".nots", false, true), NoSACK: rarely(c, name+".nosack", false, true),
+			NoWindowScale: rarely(c, name+".nowscale", false, true),
+		},
+	}
+}
+
+// way chooses what a direction of the bad link does.
+func (t *trial) way(name string) emul.Config {
+	c := t.choices
+	return emul.Config{
+		Delay:     one(c, name+".delay", time.Millisecond, 0, 100*time.Microsecond, 10*time.Millisecond, 50*time.Millisecond, 300*time.Millisecond),
+		Jitter:    rarely(c, name+".jitter", 0, time.Millisecond, 20*time.Millisecond),
+		Loss:      mostly(c, name+".loss", 0, 0.001, 0.01, 0.05, 0.2, 0.3),
+		Duplicate: rarely(c, name+".dup", 0, 0.01, 0.1, 0.5),
+		Reorder:   mostly(c, name+".reorder", 0, 0.01, 0.1, 0.5), ReorderDepth: one(c, name+".depth", 3, 10, 30, 100),
+		Corrupt: rarely(c, name+".corrupt", 0, 0.01, 0.05),
+		Rate:    mostly[int64](c, name+".rate", 0, 1e9, 100e6, 10e6, 1e6, 200e3),
+		Queue:   one(c, name+".queue", 0, 100_000, 30_000, 10_000, 3000),
+	}
+}
+
+// pair makes the hosts a and b, with a bad link between them or, by way of one or two routers, in the middle.
+func (t *trial) pair() {
+	w, c := t.world, t.choices
+	t.a, t.b = w.Host("a", t.hostConfig("a")), w.Host("b", t.hostConfig("b"))
+	mtu := mostly(c, "mtu", 1500, 9000, 576, 1280, 300, 65535)
+	t.v6 = c.pick("v6", 2) == 1 && mtu >= 1280
+	left, right := t.a, t.b
+	for i, n := 0, c.often("routers", 3); i < n; i++ {
+		r := w.Router(fmt.Sprint("r", i))
+		if i == 0 {
+			w.Link(left, r, LinkConfig{MTU: mtu})
+			left = r
+		} else {
+			w.Link(r, right, LinkConfig{MTU: mtu})
+			right = r
+		}
+	}
+	t.bad = w.Link(left, right, LinkConfig{MTU: mtu, There: t.way("ab"), Back: t.way("ba")})
+	t.there, t.back = t.bad.There, t.bad.Back
+}
+
+// gentle takes away what a scenario does without.
+func (t *trial) gentle(change func(*emul.Config)) {
+	for _, w := range []*Way{t.there, t.back} {
+		c := w.Config()
+		change(&c)
+		w.Set(c)
+	}
+}
+
+// size chooses how many bytes to send.
+func (t *trial) size(name string) int {
+	return one(t.choices, name, 10_000, 1, 0, 100, 1460, 3000, 50_000, 100_000, 300_000)
+}
+
+// manner chooses how an application writes and reads.
+func (t *trial) manner(name string, p plan) plan {
+	c := t.choices
+	p.write = mostly(c, name+".write", 0, 10_000, 1460, 1000, 100)
+	p.writeGap = rarely(c, name+".writegap", 0, time.Microsecond, time.Millisecond, 50*time.Millisecond)
+	p.read = mostly(c, name+".read", 0, 10_000, 1000, 100)
+	p.drains = c.pick(name+".drains", 2) == 1
+	p.readGap = rarely(c, name+".readgap", 0, time.Microsecond, time.Millisecond, 20*time.Millisecond)
+	if small := min(orMost(p.write), orMost(p.read)); small < 1000 {
+		p.writeGap, p.readGap = min(p.writeGap, time.Millisecond), min(p.readGap, time.Millisecond)
+	}
+	return p
+}
+
+func orMost(n int) int {
+	if n == 0 {
+		return 1 << 30
+	}
+	return n
+}
+
+// options chooses what a connection's end starts with.
+func (t *trial) options(name string) *tcp.Options {
+	return &tcp.Options{Nagle: rarely(t.choices, name+".nagle", false, true)}
+}
+
+// testPort is where b listens.
+const testPort = 80
+
+// talk opens a connection from a to b, the two of which have plans.
+func (t *trial) talk(of, to plan) (client, server *talker) {
+	client, server = t.world.talk(of), t.world.talk(to)
+	t.talkers = append(t.talkers, client, server)
+	if _, err := t.b.Listen(testPort, t.options("b"), func(c *Conn) {
+		c.App = server.app
+		if t.opened != nil {
+			t.opened()
+		}
+	}); err != nil {
+		t.world.Fail("listen: %w", err)
+	}
+	t.dial(t.a, t.b, DialOptions{TCP: t.options("a")}, client)
+	return client, server
+}
+
+// dial opens a connection for a talker.
+func (t *trial) dial(from, to *Host, o DialOptions, k *talker) {
+	o.IPv6, o.App = t.v6, k.app
+	c, err := from.Dial(to, testPort, o)
+	if err != nil {
+		t.world.Fail("dial: %w", err)
+		return
+	}
+	k.conn = c
+}
