@@ -319,7 +319,7 @@ func (c *TCPConn) SetWriteBuffer(bytes int) error { return c.setLocal(c.sock.Set
 // minutes.
 func (c *TCPConn) SetUserTimeout(d time.Duration) error { return c.set(c.sock.SetUserTimeout(d)) }
 
-// SetCongestionControl chooses the congestion control: "cubic" or "reno".
+// SetCongestionControl chooses the congestion control: "cubic", "reno" or "bbr".
 func (c *TCPConn) SetCongestionControl(name string) error {
 	return c.set(c.sock.SetCongestion(name))
 }

@@ -118,7 +118,7 @@ func (c *Conn) restartIdle(f *flight) {
 	if restart {
 		c.lastSent = c.now
 	}
-	c.cc.Idle(c.now, idle, restart && !c.cfg.NoSlowStartAfterIdle)
+	c.cc.Idle(c.now, idle, c.rtt.srtt, restart && !c.cfg.NoSlowStartAfterIdle)
 }
 
 // gsoLimit is the largest super-segment: whole segments of mss bytes.

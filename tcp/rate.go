@@ -28,6 +28,7 @@ type rate struct {
 	appLimited  uint64     // C.app_limited: what is sent before so much is delivered is application-limited; 0: nothing is
 	deliveredAt sched.Time // C.delivered_time
 	firstSent   sched.Time // C.first_send_time
+	now         sched.Time // of the ACK or timer that is being taken
 }
 
 // rateMemory is what a connection keeps of the estimates while it is idle.
@@ -115,7 +116,8 @@ func (r *rate) lose(s *span, n int) {
 	r.lost += uint64(n)
 	if r.control != nil {
 		r.control.Lost(cc.LostPacket{
-			Bytes: n, InFlight: int(s.inFlight), Lost: int(uint32(r.lost) - s.lost), Total: r.delivered, AppLimited: s.appLimited,
+			Bytes: n, InFlight: int(s.inFlight), Lost: int(uint32(r.lost) - s.lost), AppLimited: s.appLimited,
+			Now: r.now, Prior: r.delivered - uint64(uint32(r.delivered)-s.delivered), Total: r.delivered,
 		})
 	}
 }
@@ -133,6 +135,7 @@ func (m *rateMemory) keep(s *cc.Sample) {
 // checkAppLimited is CheckIfApplicationLimited (§4.1.2.4): everything was sent, also by the stack's transmit queue, nothing waits to be
 // sent again, and more would have been allowed.
 func (c *Conn) checkAppLimited(f *flight) {
+	f.board.rate.now = c.now
 	if f.board.end() == c.sndNxt && c.Unsent() == 0 && !f.backlogged && !f.board.toResend() && f.pipe() < c.cwnd(f) {
 		f.board.rate.appLimited = max(f.board.rate.delivered+uint64(f.pipe()), 1)
 	}

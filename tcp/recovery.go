@@ -214,6 +214,7 @@ func (c *Conn) reportAck(f *flight, n *ackNews) {
 		CwndLimited: f.limited || full && c.pacingRate() > 0 || cwnd < c.cc.Ssthresh() && cwnd < 2*n.pipe,
 		CwndFull:    full,
 		Round:       round,
+		NoSACK:      !c.is(useSACK),
 		Total:       f.board.rate.delivered,
 		Sample:      f.ack.Sample,
 	}

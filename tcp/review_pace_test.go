@@ -16,7 +16,7 @@ func pace(seed uint64) tcptest.Options {
 	config := func() *tcp.Config {
 		return &tcp.Config{
 			SendBuffer: choose(&p, 0, 4<<10, 32<<10, 100<<10), ReceiveBuffer: choose(&p, 0, 8<<10, 64<<10, 200<<10), NoSACK: choose(&p, false, true),
-			NoTimestamps: choose(&p, false, true), NoWindowScale: choose(&p, false, false, true), Congestion: choose(&p, "cubic", "reno"),
+			NoTimestamps: choose(&p, false, true), NoWindowScale: choose(&p, false, false, true), Congestion: choose(&p, "cubic", "reno", "bbr"),
 		}
 	}
 	traffic := func() tcptest.Traffic {

@@ -315,7 +315,7 @@ func (b *scoreboard) loseAll(now sched.Time) {
 	}
 	end := b.end()
 	b.rate.lost += uint64(b.flight() - b.lost)
-	b.list = append(b.list[:0], span{end: end, flags: spanLost | spanAgain, sent: now})
+	b.list = append(b.list[:0], span{stamp: b.rate.stamp(now, b.pipe(), 0), end: end, flags: spanLost | spanAgain, sent: now})
 	b.head, b.sacked, b.rtx = 0, 0, 0
 	b.lost = b.flight()
 	b.resend, b.lossEnd, b.sackedEnd = b.una, b.una, b.una

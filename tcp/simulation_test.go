@@ -36,7 +36,7 @@ func world(seed uint64, loss float64) tcptest.Options {
 	}
 	config := func() *tcp.Config {
 		return &tcp.Config{
-			Congestion: choose(&p, "cubic", "reno"), SendBuffer: choose(&p, 0, 0, 32<<10), ReceiveBuffer: choose(&p, 0, 0, 4<<10, 64<<10),
+			Congestion: choose(&p, "cubic", "reno", "bbr"), SendBuffer: choose(&p, 0, 0, 32<<10), ReceiveBuffer: choose(&p, 0, 0, 4<<10, 64<<10),
 			NoSACK: choose(&p, false, false, true), NoTimestamps: choose(&p, false, true), NoWindowScale: choose(&p, false, false, true),
 		}
 	}

@@ -1,5 +1,6 @@
-// Package cc is congestion control for package tcp: Reno (RFC 5681) and CUBIC (RFC 9438), both with the initial window of RFC 6928,
-// byte counting (RFC 3465) and the slow start of HyStart++ (RFC 9406).
+// Package cc is congestion control for package tcp: Reno (RFC 5681) and CUBIC (RFC 9438), both with byte counting (RFC 3465), the slow
+// start of HyStart++ (RFC 9406), the response to marks of ABE (RFC 8511) and window validation (RFC 7661); and BBRv3
+// (draft-ietf-ccwg-bbr-06). All start from the initial window of RFC 6928.
 //
 // A Control decides how much may be in flight; which bytes are in flight, which are lost, and when recovery begins and ends is the
 // connection's knowledge. All windows are bytes and all arithmetic is in integers, so that a run replays exactly on every processor.
@@ -35,6 +36,7 @@ type Ack struct {
 	CwndLimited bool          // the window, not the application or the peer, was what limited sending since the last ACK (RFC 7661)
 	CwndFull    bool          // the same, and all of it: in slow start half of the window in use is enough for CwndLimited
 	Round       bool          // the first ACK of a round trip: what was SND.NXT at the last such ACK is now acknowledged (RFC 9406 §4.2)
+	NoSACK      bool          // the peer does not tell what it has behind a hole: only one loss a round trip can be seen
 	Total       uint64        // bytes delivered over the life of the connection
 	Sample      Sample
 }
@@ -54,8 +56,10 @@ type Sample struct {
 // LostPacket is what was sent at once and is found lost.
 type LostPacket struct {
 	Bytes      int
-	InFlight   int    // bytes in the network when it was sent, itself included
-	Lost       int    // bytes found lost since it was sent, itself included
+	InFlight   int // bytes in the network when it was sent, itself included
+	Lost       int // bytes found lost since it was sent, itself included
+	Now        sched.Time
+	Prior      uint64 // Ack.Total when it was sent
 	Total      uint64 // Ack.Total now
 	AppLimited bool   // as Sample has it
 }
@@ -105,9 +109,9 @@ type Control interface {
 	Recovered(now sched.Time)
 	// Undo reports that the latest Congestion or Timeout was wrong, and restores the windows from before it (RFC 4015 §3.2).
 	Undo(now sched.Time)
-	// Idle reports that nothing is in flight before more is sent, and for how long nothing was sent. Restart: that was longer than the
-	// RTO, and the window is to be restarted (RFC 5681 §4.1).
-	Idle(now sched.Time, idle time.Duration, restart bool)
+	// Idle reports that nothing is in flight before more is sent, for how long nothing was sent, and the smoothed round trip time (0: not
+	// known). Restart: that was longer than the RTO, and the window is to be restarted (RFC 5681 §4.1).
+	Idle(now sched.Time, idle, srtt time.Duration, restart bool)
 	// SynLost reports, before any data is sent, that the SYN or SYN-ACK had to be retransmitted more than once (RFC 6928 §2).
 	SynLost()
 	// SetMSS changes the segment size. Before the first Acked it sets the initial window anew; after it, a smaller one reduces the window
@@ -122,6 +126,10 @@ func New(name string, mss int) (Control, error) {
 		c := &cubic{}
 		c.init(mss)
 		return c, nil
+	case "bbr":
+		b := &bbr{}
+		b.init(mss)
+		return b, nil
 	case "reno":
 		c := &reno{}
 		c.init(mss)
@@ -131,7 +139,7 @@ func New(name string, mss int) (Control, error) {
 }
 
 // Names lists the controls that New knows, the default first.
-func Names() []string { return []string{"cubic", "reno"} }
+func Names() []string { return []string{"cubic", "reno", "bbr"} }
 
 // Quantum is how many bytes to send at once at a pacing rate in bytes per second: what a millisecond takes, at most 64 KiB, and at least
 // two segments, which is what a receiver acknowledges (draft-ietf-ccwg-bbr-06 §5.6.3).

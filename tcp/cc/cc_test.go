@@ -15,6 +15,9 @@ const (
 	ms  = time.Millisecond
 )
 
+// windowed are the controls that have nothing but a window.
+var windowed = []string{"cubic", "reno"}
+
 // conn drives a Control as a connection with always enough to send does: round after round of a whole window, an ACK for two segments.
 type conn struct {
 	Control
@@ -62,7 +65,7 @@ func TestNew(t *testing.T) {
 		if c.Name() != name {
 			t.Errorf("New(%q).Name() = %q", name, c.Name())
 		}
-		if c.Ssthresh() != Infinite || c.PacingRate() != 0 {
+		if c.Ssthresh() != Infinite || c.PacingRate() != 0 && name != "bbr" {
 			t.Errorf("%s: ssthresh %d, pacing %d at the start", name, c.Ssthresh(), c.PacingRate())
 		}
 	}
@@ -78,6 +81,9 @@ func TestSize(t *testing.T) {
 	}
 	if n := unsafe.Sizeof(reno{}); n > 256 {
 		t.Errorf("reno is %d bytes", n)
+	}
+	if n := unsafe.Sizeof(bbr{}); n > 256 {
+		t.Errorf("bbr is %d bytes", n)
 	}
 }
 
@@ -99,7 +105,7 @@ func TestInitialWindow(t *testing.T) {
 }
 
 func TestSetMSSLater(t *testing.T) {
-	for _, name := range Names() {
+	for _, name := range windowed {
 		c := newConn(t, name)
 		c.ack(mss)
 		c.SetMSS(500)
@@ -115,7 +121,7 @@ func TestSetMSSLater(t *testing.T) {
 
 // The window that a smaller MSS has reduced grows from where it is then; CUBIC's estimates of before do not put it back.
 func TestSetMSSInAvoidance(t *testing.T) {
-	for _, name := range Names() {
+	for _, name := range windowed {
 		c := newConn(t, name)
 		c.rtt = 5 * ms // CUBIC is then in its Reno-friendly region
 		for range 5 {
@@ -138,7 +144,7 @@ func TestSetMSSInAvoidance(t *testing.T) {
 }
 
 func TestSlowStart(t *testing.T) {
-	for _, name := range Names() {
+	for _, name := range windowed {
 		c := newConn(t, name)
 		for want := 20 * mss; want <= 640*mss; want *= 2 {
 			c.roundTrip()
@@ -258,7 +264,7 @@ func TestTimeout(t *testing.T) {
 }
 
 func TestUndo(t *testing.T) {
-	for _, name := range Names() {
+	for _, name := range windowed {
 		c := newConn(t, name)
 		c.roundTrip()
 		cwnd := c.Cwnd()
@@ -287,18 +293,18 @@ func TestUndo(t *testing.T) {
 
 // RFC 5681 §4.1.
 func TestIdle(t *testing.T) {
-	for _, name := range Names() {
+	for _, name := range windowed {
 		c := newConn(t, name)
 		c.roundTrip()
 		c.Congestion(c.now, c.Cwnd(), Loss)
 		c.Recovered(c.now)
 		ssthresh := c.Ssthresh()
-		c.Idle(c.now, time.Second, true)
+		c.Idle(c.now, time.Second, c.rtt, true)
 		if c.Cwnd() != 10*mss || c.Ssthresh() != ssthresh {
 			t.Errorf("%s: window %d, ssthresh %d after idle time, want %d, %d", name, c.Cwnd(), c.Ssthresh(), 10*mss, ssthresh)
 		}
 		c.Timeout(c.now, 4*mss, false)
-		c.Idle(c.now, time.Second, true)
+		c.Idle(c.now, time.Second, c.rtt, true)
 		if c.Cwnd() != mss {
 			t.Errorf("%s: idle time made the window grow to %d", name, c.Cwnd())
 		}
@@ -438,7 +444,7 @@ func TestCubicApplicationLimited(t *testing.T) {
 // RFC 9406: a round trip time that grows by an eighth from one round to the next ends slow start after five rounds of growth by a
 // quarter; if it falls again, slow start goes on.
 func TestHyStart(t *testing.T) {
-	for _, name := range Names() {
+	for _, name := range windowed {
 		c := newConn(t, name)
 		c.roundTrip()
 		c.roundTrip()

@@ -163,8 +163,8 @@ func (c *cubic) SetMSS(mss int) {
 
 // Idle: see Control. The next ACK in congestion avoidance begins an epoch anew after a restart; else the idle time does not count (RFC
 // 9438 §5.8).
-func (c *cubic) Idle(now sched.Time, idle time.Duration, restart bool) {
-	c.window.Idle(now, idle, restart)
+func (c *cubic) Idle(now sched.Time, idle, srtt time.Duration, restart bool) {
+	c.window.Idle(now, idle, srtt, restart)
 	switch {
 	case restart:
 		c.epoch = 0

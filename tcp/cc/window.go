@@ -95,7 +95,7 @@ func (w *window) restore() bool {
 }
 
 // Idle: see Control. RFC 5681 §4.1: the restart window is min(IW, cwnd). The threshold remembers what the path has taken (RFC 7661 §4.4.3).
-func (w *window) Idle(_ sched.Time, _ time.Duration, restart bool) {
+func (w *window) Idle(_ sched.Time, _, _ time.Duration, restart bool) {
 	if !restart {
 		return
 	}
