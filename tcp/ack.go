@@ -28,6 +28,7 @@ func (c *Conn) acknowledge(seg *Segment) {
 	changed := c.updateWindow(seg)
 	f := c.snd
 	if f == nil {
+		c.takeECN(nil, seg, &ackNews{})
 		return
 	}
 	if c.sndWnd == 0 && c.sndUna.AtOrBefore(seg.Ack) && !c.is(orphan) {
@@ -50,6 +51,7 @@ func (c *Conn) acknowledge(seg *Segment) {
 		// RFC 5681 §2, "duplicate acknowledgment", (a) to (e).
 		n.dup = n.acked == 0 && f.board.flight() > 0 && seg.Len() == 0 && seg.Ack == c.sndUna && !changed
 	}
+	c.takeECN(f, seg, &n)
 	if n.acked == 0 && !n.dup && !n.marked {
 		return
 	}

@@ -15,9 +15,10 @@ import (
 type Conn struct {
 	cfg *Config
 	cc  cc.Control
-	snd *flight // data queued or in flight; nil: none
-	rcv *inflow // data received and not read; nil: none
-	err error   // why the connection failed; before that, the last ICMP error, to be the reason if it times out
+	snd *flight   // data queued or in flight; nil: none
+	rcv *inflow   // data received and not read; nil: none
+	ecn *ecnState // nil: not asked for, and not agreed on
+	err error     // why the connection failed; before that, the last ICMP error, to be the reason if it times out
 
 	fast *fastOpen // Fast Open under way; nil: none
 
@@ -133,6 +134,7 @@ func (c *Conn) Connect(cfg *Config, now sched.Time, p Params) {
 	c.startFastOpen(p.FastOpen)
 	c.flight()
 	c.set(synOut | pendSYN)
+	c.beginECN(p.Options)
 }
 
 // Accept takes over a handshake that a SynRecv record has finished, with the segment that finished it (which may carry data and FIN).
@@ -158,6 +160,7 @@ func (c *Conn) Accept(cfg *Config, now sched.Time, r *SynRecv, seg *Segment) Eve
 			c.cc.SynLost()
 		}
 	}
+	c.acceptECN(h, seg)
 	c.establish()
 	c.segsReceived += uint64(max(seg.Segs, 1))
 	c.arrive(seg)

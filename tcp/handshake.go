@@ -38,7 +38,8 @@ type handshake struct {
 	sentAt        sched.Time // of the SYN-ACK, for the first RTT sample
 	untimed       bool       // sentAt says nothing
 	retransmitted bool       // more than one SYN-ACK was sent: no sample (Karn), unless timestamps tell which
-	synLost       bool       // retransmitted because the timer expired, not because the peer's SYN came again: RFC 6298 §5.7, RFC 6928 §2
+	ecn           ecnAgreed
+	synLost       bool // retransmitted because the timer expired, not because the peer's SYN came again: RFC 6298 §5.7, RFC 6928 §2
 }
 
 // agree takes the options of the peer's SYN or SYN-ACK into h, given what our side is willing to use, and its receive buffer.

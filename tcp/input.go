@@ -36,6 +36,7 @@ func (c *Conn) arrive(seg *Segment) {
 		return
 	}
 	c.keepTimestamp(seg)
+	c.noteECN(seg)
 	c.lastRcv, c.keepSent = c.now, 0
 	c.takeAck(seg)
 	if c.state.receives() {
@@ -76,6 +77,7 @@ func (c *Conn) checkSequence(seg *Segment) bool {
 		seg.Flags &^= wire.SYN
 		seg.Seq++
 		seg.Window >>= c.sndWScale
+		c.crossedSynAck(seg)
 	}
 	n := Seq(seg.Len())
 	// The right edge itself counts as inside. A segment without data is there when the peer has used all of the window; one with
@@ -94,6 +96,7 @@ func (c *Conn) checkSequence(seg *Segment) bool {
 	if seg.Flags&wire.RST != 0 {
 		return false
 	}
+	c.againSynAck(seg)
 	if data := Seq(seg.Payload.Size()); data > 0 && (seg.Seq + data).AtOrBefore(c.rcvNxt) && seg.Flags&wire.SYN == 0 {
 		c.noteDuplicate(seg.Seq, seg.Seq+data)
 	}
@@ -188,7 +191,7 @@ func (c *Conn) arriveSynSent(seg *Segment) {
 	// Second, the RST bit: "If the ACK was acceptable, then signal to the user 'error: connection reset', drop the segment, enter
 	// CLOSED state". What was reset was an attempt: refused.
 	if seg.Flags&wire.RST != 0 {
-		if acked {
+		if acked && !c.ecnSYNReset() {
 			c.fail(syscall.ECONNREFUSED)
 		}
 		return
@@ -206,6 +209,7 @@ func (c *Conn) arriveSynSent(seg *Segment) {
 	c.lastRcv = c.now
 	c.set(ackNow)
 	if !acked {
+		c.crossECN(seg)
 		// A simultaneous open. Data that came with the SYN will come again.
 		c.state = SynReceived
 		c.snd.backoff, c.snd.expiries = 0, 0
@@ -214,6 +218,7 @@ func (c *Conn) arriveSynSent(seg *Segment) {
 	}
 	data := c.takeSYNACK(seg)
 	c.sndWL1, c.sndWL2 = seg.Seq, seg.Ack
+	c.enterECN(seg)
 	c.acknowledge(seg)
 	c.takeData(data)
 	c.establish()

@@ -39,18 +39,32 @@ func (c *Conn) sackBlocks() int {
 	if c.rcv != nil {
 		n += len(c.rcv.islands)
 	}
-	if c.is(useTS) {
-		return min(n, (wire.TCPMaxOptionsLen-tsOptionLen-sackOptionLen)/sackBlockLen)
+	if n == 0 {
+		return 0
 	}
-	return min(n, (wire.TCPMaxOptionsLen-sackOptionLen)/sackBlockLen)
+	used := c.timestampsLen()
+	o := c.accECNOption(used, n)
+	return min(n, (wire.TCPMaxOptionsLen-used-accECNLen(&o)-sackOptionLen)/sackBlockLen)
+}
+
+// timestampsLen is the option space that timestamps take.
+func (c *Conn) timestampsLen() int {
+	if c.is(useTS) {
+		return tsOptionLen
+	}
+	return 0
 }
 
 // dataMSS is the payload of a full segment with the options that it would have now: not a byte is held back for SACK blocks that are
 // not there.
 func (c *Conn) dataMSS() int {
-	n := c.payloadMSS()
-	if blocks := c.sackBlocks(); blocks > 0 {
+	n, blocks := c.payloadMSS(), c.sackBlocks()
+	if blocks > 0 {
 		n -= sackOptionLen + blocks*sackBlockLen
+	}
+	if c.ecn != nil {
+		o := c.accECNOption(c.timestampsLen(), blocks)
+		n -= accECNLen(&o)
 	}
 	return n
 }
@@ -61,6 +75,9 @@ func (c *Conn) putOptions(o *wire.TCPOptions) {
 		o.TS, o.TSVal, o.TSEcr = true, timestamp(c.now, c.tsOffset), c.tsRecent
 	}
 	limit := c.sackBlocks()
+	if c.ecn != nil {
+		o.AccECN = c.accECNOption(c.timestampsLen(), limit)
+	}
 	if limit == 0 {
 		return
 	}

@@ -20,6 +20,10 @@ func (c *Conn) Output(now sched.Time, seg *Segment) bool {
 			return c.outputSYN(seg)
 		}
 	}
+	if c.owesShake() {
+		c.header(seg, c.sndNxt, wire.ACK)
+		return true
+	}
 	if f := c.snd; f != nil {
 		c.restartIdle(f)
 		if !c.paced(f) {
@@ -46,6 +50,7 @@ func (c *Conn) Output(now sched.Time, seg *Segment) bool {
 func (c *Conn) header(seg *Segment, seq Seq, flags wire.TCPFlags) {
 	fill(seg, seq, c.rcvNxt, flags, c.selectWindow())
 	c.putOptions(&seg.Options)
+	c.tellECN(seg)
 	c.lastAckSent = c.rcvNxt
 	c.ackAt = sched.Never
 	c.clear(ackNow | pushed)
@@ -66,6 +71,9 @@ func (c *Conn) outputReset(seg *Segment) {
 	}
 	c.clear(pendRST)
 	fill(seg, c.sndNxt, c.rcvNxt, wire.RST|wire.ACK, 0)
+	if e := c.ecn; e != nil && e.is(ecnControl) && e.mayECT() {
+		seg.ECN = wire.ECT0 // draft-ietf-tcpm-generalized-ecn §3.2.6
+	}
 	if c.is(useTS) { // RFC 7323 §3.2: "SHOULD be sent in a <RST> segment"
 		seg.Options.TS, seg.Options.TSVal, seg.Options.TSEcr = true, timestamp(c.now, c.tsOffset), c.tsRecent
 	}
@@ -81,12 +89,16 @@ func (c *Conn) outputSYN(seg *Segment) bool {
 		fill(seg, c.iss, 0, wire.SYN, initialWindow(int(c.recvLimit)))
 		c.synOptions(&seg.Options)
 		c.fastSYN(seg)
+		c.askECN(seg)
 	} else {
 		fill(seg, c.iss, c.rcvNxt, wire.SYN|wire.ACK, initialWindow(max(int(c.recvLimit)-c.ReadSize(), 0)))
 		h := handshake{ourMSS: c.ourMSS, rcvWScale: c.rcvWScale, tsOffset: c.tsOffset, tsRecent: c.tsRecent,
 			ts: c.is(useTS), sack: c.is(useSACK), wscale: c.is(useWScale)}
 		h.synAckOptions(c.now, &seg.Options)
 		c.offerCookie(&seg.Options)
+		if c.ecn != nil {
+			c.ecn.stampSynAck(seg, f.expiries)
+		}
 		c.rcvAdv = later(c.rcvAdv, c.rcvNxt+Seq(seg.Window))
 		c.lastAckSent = c.rcvNxt
 		c.ackAt = sched.Never
@@ -130,6 +142,7 @@ func (c *Conn) outputLost(f *flight, seg *Segment) bool {
 	if !ok {
 		return false
 	}
+	c.resendECN(begin)
 	mss := c.dataMSS()
 	n := min(end.minus(begin), c.gsoLimit(mss))
 	room := c.cwnd(f) - f.pipe()
@@ -167,6 +180,7 @@ func (c *Conn) outputLost(f *flight, seg *Segment) bool {
 	}
 	f.board.retransmitted(begin+Seq(n), c.now)
 	c.retransmits += uint32(c.fillData(f, seg, begin, data, mss, flags))
+	c.sendECT(seg, data, true)
 	if f.timerAt == sched.Never {
 		c.restartTimer(f)
 	}
@@ -225,6 +239,7 @@ func (c *Conn) outputNew(f *flight, seg *Segment) bool {
 	c.sndNxt += Seq(sent)
 	f.board.transmitted(c.sndNxt, c.now)
 	c.fillData(f, seg, begin, n, mss, flags)
+	c.sendECT(seg, n, false)
 	c.noteReply()
 	if n%mss != 0 {
 		f.smallEnd = c.sndNxt

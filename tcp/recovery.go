@@ -52,7 +52,9 @@ type ackNews struct {
 	dup      bool // a duplicate ACK, by RFC 5681 §2 or, with SACK, RFC 6675 §2
 	lost     int  // bytes newly found lost
 	force    bool // a segment is to be sent again at once, whatever the window
-	marked   bool // the peer tells that packets were marked by ECN
+	ce       int  // of the bytes newly delivered, those that arrived marked by ECN, as far as known
+	ece      bool // the peer tells that something was marked
+	marked   bool // for the first time in a window of data, the peer tells that packets were marked by ECN
 	pipe     int  // before the ACK
 	spans    int  // before the ACK
 	rtt      time.Duration
@@ -217,6 +219,8 @@ func (c *Conn) reportAck(f *flight, n *ackNews) {
 		NoSACK:      !c.is(useSACK),
 		Total:       f.board.rate.delivered,
 		Sample:      f.ack.Sample,
+		CE:          n.ce,
+		ECE:         n.ece,
 	}
 	c.cc.Acked(&f.ack)
 }

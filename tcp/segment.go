@@ -18,6 +18,7 @@ type Segment struct {
 	GSOSize int   // outbound: payload bytes of a full segment if Payload must be cut, else 0
 	Segs    int   // how many segments of the wire this one is: joined (inbound), or will be cut into (outbound); 0 means 1
 	ECN     uint8 // codepoint of the IP header
+	ACE     bool  // outbound: the flags AE, CWR and ECE are AccECN's counter, which every segment has that this one is cut into
 }
 
 // Len is SEG.LEN: payload bytes, and one each for SYN and FIN.

@@ -24,6 +24,8 @@ type Options struct {
 	UserTimeout time.Duration
 	// KeepAlive probes the peer of a quiet connection.
 	KeepAlive KeepAlive
+	// ECN is what kind of congestion notification to ask for and to take.
+	ECN ECNMode
 }
 
 // KeepAlive is when to probe the peer of a quiet connection; see Conn.SetKeepAlive.
@@ -105,6 +107,7 @@ func (r *SynRecv) Configure(cfg *Config, o *Options) {
 	if r.wscale {
 		r.rcvWScale = windowScale(buffer)
 	}
+	r.ecn.agree(cfg, o.ecn(cfg))
 }
 
 // SetNoDelay: on (the default, as in Go's net), small segments are sent at once; off, Nagle's algorithm holds them back while another

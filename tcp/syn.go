@@ -49,6 +49,7 @@ const (
 func (r *SynRecv) Init(cfg *Config, now sched.Time, syn *Segment, p Params) {
 	*r = SynRecv{handshake: newHandshake(syn.Seq, p), due: sched.Never, replied: now, limit: cfg.synAckRetries()}
 	r.agree(cfg, 0, &syn.Options)
+	r.ecn.noteSYN(syn)
 	r.Configure(cfg, p.Options)
 }
 
@@ -88,7 +89,7 @@ func (r *SynRecv) Expire(now sched.Time, reply *Segment) SynVerdict {
 // Conn.Accept wants next.
 func (r *SynRecv) Input(now sched.Time, seg, reply *Segment) SynVerdict {
 	if seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN && seg.Seq == r.irs {
-		return r.duplicateSYN(now, reply)
+		return r.duplicateSYN(now, seg, reply)
 	}
 	// First, the timestamp, unless it is a RST: RFC 7323 §3.2 ("SHOULD silently drop" what has none) and §5.3 R1 (PAWS); and the
 	// sequence number (RFC 9293).
@@ -130,7 +131,11 @@ func (r *SynRecv) Input(now sched.Time, seg, reply *Segment) SynVerdict {
 
 // duplicateSYN answers the peer's SYN, come again, with another SYN-ACK: the first may be lost, and its own timer may be slower than
 // the peer's. The network may have duplicated it as well, and so it is not answered at once after a SYN-ACK.
-func (r *SynRecv) duplicateSYN(now sched.Time, reply *Segment) SynVerdict {
+func (r *SynRecv) duplicateSYN(now sched.Time, syn, reply *Segment) SynVerdict {
+	if !r.ecn.repeated(syn) {
+		r.Refuse(reply)
+		return SynReset
+	}
 	if !r.open || now.Sub(r.replied) < replyInterval {
 		return SynKeep
 	}
@@ -174,6 +179,7 @@ func (r *SynRecv) synAck(now sched.Time, reply *Segment) {
 	r.replied = now
 	fill(reply, r.iss, r.irs+1, wire.SYN|wire.ACK, r.window)
 	r.synAckOptions(now, &reply.Options)
+	r.ecn.stampSynAck(reply, r.retries)
 }
 
 // putTimestamp adds the timestamps option if it was agreed on (RFC 7323 §3.2).
@@ -186,6 +192,6 @@ func (r *SynRecv) putTimestamp(now sched.Time, reply *Segment) {
 // fill makes s an outbound segment without payload and options. The payload of s is left as it is: empty.
 func fill(s *Segment, seq, ack Seq, flags wire.TCPFlags, window uint16) {
 	s.Seq, s.Ack, s.Flags, s.Window = seq, ack, flags, window
-	s.Urgent, s.GSOSize, s.Segs, s.ECN = 0, 0, 0, 0
+	s.Urgent, s.GSOSize, s.Segs, s.ECN, s.ACE = 0, 0, 0, 0, false
 	s.Options = wire.TCPOptions{}
 }

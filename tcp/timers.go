@@ -120,6 +120,7 @@ func (c *Conn) expireSend(f *flight) {
 	switch {
 	case c.state == SynSent || c.state == SynReceived:
 		c.set(synLost | pendSYN)
+		c.ecnSYNTimedOut(f.expiries)
 		c.rtos++
 		if f.expiries > 1 {
 			c.cc.SynLost() // RFC 6928 §2

@@ -39,6 +39,8 @@ type Ack struct {
 	NoSACK      bool          // the peer does not tell what it has behind a hole: only one loss a round trip can be seen
 	Total       uint64        // bytes delivered over the life of the connection
 	Sample      Sample
+	CE          int  // of Delivered, the bytes that arrived marked by ECN: exact with AccECN (RFC 9768); else all of Delivered, or none
+	ECE         bool // the peer told of marks
 }
 
 // Sample is a delivery rate sample (draft-ietf-ccwg-bbr-06 §4.1): what the network delivered from the last ACK before a packet was sent to
