@@ -55,6 +55,8 @@ type SockOpts struct {
 	// MaxSegment bounds the payload of a segment in both directions, TCP options counted (TCP_MAXSEG): it is announced to the peer. At
 	// least 88; 0: what the path takes.
 	MaxSegment int
+	// ECN is which kind of Explicit Congestion Notification to ask for and to take.
+	ECN ECNMode
 }
 
 // options are a socket's before Control and after.
@@ -76,6 +78,7 @@ func (o *SockOpts) tcp() *tcp.Options {
 	return &tcp.Options{
 		SendBuffer: o.SendBuffer, ReceiveBuffer: o.ReceiveBuffer, MSS: o.MaxSegment, Congestion: o.Congestion, Nagle: !o.NoDelay,
 		UserTimeout: o.UserTimeout, KeepAlive: tcp.KeepAlive{Idle: idle, Interval: interval, Count: count},
+		ECN: o.ECN,
 	}
 }
 

@@ -41,6 +41,10 @@ type Config struct {
 	SendBuffer, ReceiveBuffer int
 	// Congestion is the congestion control of TCP: "cubic" (if empty) or "reno".
 	Congestion string
+	// ECN is which kind of Explicit Congestion Notification connections ask for and take; 0: ECNAccept, as Linux's default. ECNControl
+	// makes control packets and retransmissions ECN-capable as well (ECN++, draft-ietf-tcpm-generalized-ecn).
+	ECN        ECNMode
+	ECNControl bool
 	// Backlog is how many handshakes, and how many connections not yet accepted, a listener holds; 0: 4096.
 	Backlog int
 	// MaxPendingRequests is how many requests may wait for the decision of a handler at once; 0: 1024. What is beyond is dropped
@@ -109,7 +113,7 @@ func New(c Config) (*Stack, error) {
 	s.inner = stack.New(stack.Config{
 		Clock: s.clock, Rand: s.rand, Spawn: s.run,
 		Packets: packet.NewPool(c.Buffers),
-		TCP:     &tcp.Config{SendBuffer: c.SendBuffer, ReceiveBuffer: c.ReceiveBuffer, Congestion: c.Congestion},
+		TCP:     &tcp.Config{SendBuffer: c.SendBuffer, ReceiveBuffer: c.ReceiveBuffer, Congestion: c.Congestion, ECN: c.ECN, ECNControl: c.ECNControl},
 		Memory:  c.Memory, Forward: c.Forward, MaxPending: c.MaxPendingRequests, Backlog: c.Backlog,
 	})
 	if err := s.addLoopback(); err != nil {

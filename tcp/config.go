@@ -31,10 +31,10 @@ type Config struct {
 	SynCookies                          CookieMode // when listeners answer with SYN cookies
 	AbortOnOverflow                     bool       // a handshake completed for which the accept queue has no room is reset, not ignored
 	NoRFC1337                           bool       // a RST ends TIME-WAIT
-	ECN                                 ECNMode // ECNAccept
-	ECNControl                          bool    // ECN++ (draft-ietf-tcpm-generalized-ecn): control packets and retransmissions are ECN-capable too
-	NoECNFallback                       bool    // a SYN that asks for ECN and gets no answer is not sent without that
-	NoECNOption                         bool    // accurate feedback without the AccECN option: by the header's three bits only
+	ECN                                 ECNMode    // ECNAccept
+	ECNControl                          bool       // ECN++ (draft-ietf-tcpm-generalized-ecn): control packets and retransmissions are ECN-capable too
+	NoECNFallback                       bool       // a SYN that asks for ECN and gets no answer is not sent without that
+	NoECNOption                         bool       // accurate feedback without the AccECN option: by the header's three bits only
 
 	flights, inflows, islands sync.Pool // of *flight, *inflow, *island: what only a connection with data under way needs
 }

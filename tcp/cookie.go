@@ -112,6 +112,7 @@ func (k *CookieKeys) Check(cfg *Config, now sched.Time, ack *Segment, p Params, 
 	*r = SynRecv{handshake: newHandshake(ack.Seq-1, p), due: sched.Never, replied: now, open: true}
 	r.restore(ack, mss, options)
 	r.Configure(cfg, p.Options)
+	r.ecn.recall(cfg, p.Options.ecn(cfg), ts && options&cookieECN != 0, ack)
 	return true
 }
 
@@ -119,6 +120,7 @@ func (k *CookieKeys) Check(cfg *Config, now sched.Time, ack *Segment, p Params, 
 func (h *handshake) cookieOptions() uint32 {
 	if !h.ts {
 		h.sack, h.wscale, h.sndWScale, h.rcvWScale = false, false, 0, 0
+		h.ecn.forget()
 		return cookieNoWScale
 	}
 	options := uint32(cookieNoWScale | cookieTS)
@@ -127,6 +129,9 @@ func (h *handshake) cookieOptions() uint32 {
 	}
 	if h.sack {
 		options |= cookieSACK
+	}
+	if h.ecn.feedback == ECNClassic {
+		options |= cookieECN
 	}
 	return options
 }

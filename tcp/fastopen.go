@@ -1,6 +1,8 @@
 package tcp
 
 import (
+	"syscall"
+
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/wire"
 )
@@ -203,6 +205,9 @@ func (c *Conn) AcceptFastOpen(cfg *Config, now sched.Time, r *SynRecv, syn *Segm
 	c.sndWnd, c.maxSndWnd = uint32(syn.Window), uint32(syn.Window)
 	c.flight()
 	c.set(synOut | passive | pendSYN)
+	if h.ecn.feedback != ECNNone {
+		c.respondECN(h.ecn)
+	}
 	if len(cookie) > 0 {
 		c.fast = &fastOpen{passive: true}
 		c.fast.size = uint8(copy(c.fast.cookie[:], cookie))
@@ -229,6 +234,11 @@ func (c *Conn) offerCookie(o *wire.TCPOptions) {
 func (c *Conn) repeatedSYN(seg *Segment) bool {
 	if c.state != SynReceived || !c.is(passive) || seg.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.SYN || seg.Seq != c.sndWL1 {
 		return false
+	}
+	if e := c.ecn; e != nil && !e.repeated(seg) {
+		c.fail(syscall.ECONNRESET)
+		c.set(pendRST)
+		return true
 	}
 	if c.mayChallenge() {
 		c.set(pendSYN)

@@ -30,6 +30,7 @@ type Info struct {
 	Timestamps, SACK               bool
 	FastOpened                     bool // data went with the SYN, and was acknowledged, or came with it (RFC 7413)
 	SendWScale, ReceiveWScale      uint8
+	ECN                            ECNInfo
 }
 
 // Info tells how the connection is doing. The zero Conn gives the zero Info.
@@ -47,6 +48,7 @@ func (c *Conn) Info() Info {
 		SendQueue: c.SendQueue(), ReceiveQueue: c.ReadSize(),
 		Congestion: c.cc.Name(),
 		FastOpened: c.is(fastOpened), Timestamps: c.is(useTS), SACK: c.is(useSACK), SendWScale: c.sndWScale, ReceiveWScale: c.rcvWScale,
+		ECN: c.ecnInfo(),
 	}
 	i.PacingRate, i.MaxPacingRate = c.pacingRate(), c.pace.most
 	i.Delivered, i.DeliveryRate, i.DeliveryAppLimited = c.rate.delivered, c.rate.perSecond(), c.rate.appLimited

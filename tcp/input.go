@@ -160,6 +160,7 @@ func (c *Conn) checkAck(seg *Segment) bool {
 			return false
 		}
 		c.sndWL1, c.sndWL2 = seg.Seq-1, seg.Ack // so that takeAck sets the window
+		c.synAckAckedECN(seg)
 		c.establish()
 		return true
 	}

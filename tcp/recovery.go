@@ -137,6 +137,7 @@ func (c *Conn) enterFastRecovery(f *flight, n *ackNews) {
 		n.force = true
 	} else {
 		c.cc.Congestion(c.now, f.board.flight(), cc.Loss)
+		c.ecnReduced()
 		f.startReduction(n)
 	}
 	f.phase, f.point, f.rescued = phaseFast, c.sndNxt, false
@@ -248,6 +249,7 @@ func (c *Conn) speculate(f *flight) bool {
 func (c *Conn) retransmissionTimeout(f *flight) {
 	c.rtos++
 	c.cc.Timeout(c.now, f.board.flight(), f.expiries > 1)
+	c.ecnReduced()
 	f.phase, f.point = phaseLoss, c.sndNxt
 	f.dupAcks, f.dupBytes = 0, 0
 	f.board.loseAll(c.now)

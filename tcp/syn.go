@@ -161,6 +161,9 @@ func (r *SynRecv) challenge(now sched.Time, reply *Segment) SynVerdict {
 	}
 	r.replied = now
 	fill(reply, r.iss+1, r.irs+1, wire.ACK, r.window>>r.rcvWScale)
+	if r.ecn.feedback == ECNAccurate {
+		reply.Flags |= aceOf(firstCEPackets)
+	}
 	r.putTimestamp(now, reply)
 	return SynReply
 }

@@ -15,7 +15,8 @@ type TimeWait struct {
 	sndNxt, rcvNxt Seq
 	tsRecent       uint32
 	tsOffset       uint32
-	window         uint32 // bytes
+	window         uint32        // bytes
+	ecn            wire.TCPFlags // what ACKs tell of marks
 	wscale         uint8
 	ts             bool // timestamps were in use
 	mortal         bool // a RST ends it
@@ -45,7 +46,8 @@ func NewTimeWait(now sched.Time, c *Conn) TimeWait {
 		sndNxt: c.sndNxt, rcvNxt: c.rcvNxt,
 		tsRecent: c.tsRecent, tsOffset: c.tsOffset,
 		window: uint32(max(c.rcvAdv.minus(c.rcvNxt), 0)), wscale: c.rcvWScale,
-		ts: c.is(useTS), offers: !c.cfg.NoTimestamps, mortal: c.cfg.NoRFC1337,
+		ecn: c.lastECN(),
+		ts:  c.is(useTS), offers: !c.cfg.NoTimestamps, mortal: c.cfg.NoRFC1337,
 		length: length, due: now.Add(length),
 		replied: now.Add(-replyInterval),
 	}
@@ -118,7 +120,7 @@ func (w *TimeWait) reopens(syn *Segment) bool {
 
 // ack fills reply with the ACK of what we have.
 func (w *TimeWait) ack(now sched.Time, reply *Segment) TimeWaitVerdict {
-	fill(reply, w.sndNxt, w.rcvNxt, wire.ACK, uint16(min(w.window>>w.wscale, 65535)))
+	fill(reply, w.sndNxt, w.rcvNxt, wire.ACK|w.ecn, uint16(min(w.window>>w.wscale, 65535)))
 	if w.ts {
 		reply.Options.TS, reply.Options.TSVal, reply.Options.TSEcr = true, timestamp(now, w.tsOffset), w.tsRecent
 	}

@@ -78,12 +78,13 @@ func (s *Stack) makePacket(path *ip.Path, srcPort, dstPort uint16, seg *tcp.Segm
 		p.GSOSize = uint16(seg.GSOSize)
 		p.Segs = uint16((size + seg.GSOSize - 1) / seg.GSOSize)
 		p.GSO = packet.GSOTCP6
+		p.KeepCWR = seg.ACE && seg.Flags.Has(wire.CWR)
 		if path.Dst.Is4() {
 			p.GSO = packet.GSOTCP4
 		}
 	}
 	s.partial(p, path, protoTCP, b, tcpChecksum, len(b)+size)
-	s.ip.Push(p, path, ip.Header{Protocol: protoTCP, DF: true})
+	s.ip.Push(p, path, ip.Header{Protocol: protoTCP, TOS: seg.ECN, DF: true})
 	s.stats.segsOut.Add(uint64(p.Segs))
 	return p
 }

@@ -22,6 +22,7 @@ type Link struct {
 	Reorder   float64       // share held back for up to a whole Delay (1 ms at least)
 	Rate      int64         // bits per second of packets with IP header; 0: unlimited
 	Queue     int           // bytes that wait for a Link with a Rate before packets are lost; 0: unlimited
+	Mark      float64       // share of ECN-capable packets that get CE
 	GSO       bool          // super-segments pass whole; else they are cut into the packets of a wire
 }
 
@@ -31,6 +32,7 @@ type packet struct {
 	at      sched.Time
 	order   uint64
 	segs    int
+	ecn     uint8
 	header  []byte
 	payload buffer.Buffer
 }
@@ -48,19 +50,21 @@ func encode(seg *tcp.Segment, cut bool) []*packet {
 	flags, size := seg.Flags, seg.GSOSize
 	rest := &seg.Payload
 	for rest.Size() > 0 {
-		piece := tcp.Segment{Seq: seg.Seq, Ack: seg.Ack, Flags: flags, Window: seg.Window, Options: seg.Options}
+		piece := tcp.Segment{Seq: seg.Seq, Ack: seg.Ack, Flags: flags, Window: seg.Window, Options: seg.Options, ECN: seg.ECN}
 		seg.Seq += tcp.Seq(rest.MoveTo(&piece.Payload, size))
 		if rest.Size() > 0 {
 			piece.Flags &^= wire.FIN | wire.PSH
 		}
-		flags &^= wire.CWR
+		if !seg.ACE {
+			flags &^= wire.CWR
+		}
 		ps = append(ps, encodeOne(&piece, 1))
 	}
 	return ps
 }
 
 func encodeOne(seg *tcp.Segment, segs int) *packet {
-	p := &packet{segs: segs, header: make([]byte, seg.HeaderLen())}
+	p := &packet{segs: segs, ecn: seg.ECN, header: make([]byte, seg.HeaderLen())}
 	seg.PutHeader(p.header, 1, 2)
 	seg.Payload.MoveTo(&p.payload, seg.Payload.Size())
 	return p
@@ -73,7 +77,7 @@ func (p *packet) decode(seg *tcp.Segment) error {
 		return err
 	}
 	tcp.ParseSegment(h, seg)
-	seg.Segs = p.segs
+	seg.Segs, seg.ECN = p.segs, p.ecn
 	p.payload.MoveTo(&seg.Payload, p.payload.Size())
 	return nil
 }
@@ -82,7 +86,7 @@ func (p *packet) decode(seg *tcp.Segment) error {
 func (p *packet) size() int { return p.payload.Size() + p.segs*(len(p.header)+ipHeader) }
 
 func (p *packet) clone() *packet {
-	c := &packet{to: p.to, segs: p.segs, header: p.header}
+	c := &packet{to: p.to, segs: p.segs, ecn: p.ecn, header: p.header}
 	p.payload.ShareTo(&c.payload, 0, p.payload.Size())
 	return c
 }
@@ -112,6 +116,9 @@ func (d *direction) send(r *random, now sched.Time, p *packet, deliver func(*pac
 	if r.chance(d.Loss) {
 		p.payload.Release()
 		return
+	}
+	if d.Mark > 0 && p.ecn != wire.NotECT && r.chance(d.Mark) {
+		p.ecn = wire.CE
 	}
 	deliver(p, d.arrival(r, end))
 }

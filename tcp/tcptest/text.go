@@ -12,7 +12,7 @@ import (
 var flagLetters = []struct {
 	letter byte
 	flag   wire.TCPFlags
-}{{'S', wire.SYN}, {'F', wire.FIN}, {'R', wire.RST}, {'P', wire.PSH}, {'U', wire.URG}, {'E', wire.ECE}, {'W', wire.CWR}, {'.', wire.ACK}}
+}{{'S', wire.SYN}, {'F', wire.FIN}, {'R', wire.RST}, {'P', wire.PSH}, {'U', wire.URG}, {'E', wire.ECE}, {'W', wire.CWR}, {'A', wire.AE}, {'.', wire.ACK}}
 
 // format writes a segment as scripts do, relative to the initial sequence numbers of who sends it and who gets it.
 func format(seg *tcp.Segment, iss, irs tcp.Seq) string {
