@@ -64,7 +64,8 @@
 // ... in place of a number of TS, or of the digits of md5 and ao, is anything (expected segments). An arriving segment may also have
 // badsum (a wrong checksum) and doff N (a wrong header length in bytes).
 //
-// In front of the flags there may be IP fields, [ect0] [ect1] [ce] [noecn] [ect01] [tos 0x10, ttl 5] [flowlabel 1] or (ttl 5), and before
+// In front of the flags there may be IP fields, [ect0] [ect1] [ce] [noecn] [ect01] [tos 0x10, ttl 5] [flowlabel 1] or (ttl 5),
+// [options HEX] for IPv4 options of a packet that arrives, and before
 // these the ends, as in
 //
 //	< 192.0.2.1:5000 > 192.168.0.1:8080 S 0:0(0) win 1000

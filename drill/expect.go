@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/wire"
@@ -40,13 +39,8 @@ func (r *runner) expect(p *packetEvent, begin, end sched.Time) error {
 		problem = fmt.Sprintf("the packet came at %v, expected %s: %+.6f s off", seconds(live.at), whenText(begin, end), off.Seconds())
 	}
 	if problem != "" && !r.script.set.anyPackets {
-		err := r.mismatch("%s\n  actual: %v > %s", problem, seconds(live.at), r.describe(live.bytes, nil, false)).(*Mismatch)
-		r.note(live.at, ">", r.describe(live.bytes, nil, false)+"   # differs")
-		r.noteSent()
-		err.Trace = strings.Join(r.trace, "\n")
-		return err
+		return r.mismatch("%s\n  actual: %v > %s", problem, seconds(live.at), r.describe(live.bytes, nil, false))
 	}
-	r.note(live.at, ">", r.describe(live.bytes, nil, false))
 	r.last = begin
 	if begin != end {
 		r.last = live.at
@@ -76,7 +70,7 @@ type livePacket struct {
 func parseLive(b []byte) (p livePacket, ok bool) {
 	if wire.IPVersion(b) == 4 {
 		h, err := wire.ParseIPv4(b, len(b))
-		if err != nil {
+		if err != nil || !h.VerifyChecksum() {
 			return p, false
 		}
 		return livePacket{h.Src(), h.Dst(), h.Protocol(), int(h.TOS()), int(h.TTL()), -1, b[h.HeaderLen():h.TotalLen()]}, true
@@ -102,7 +96,7 @@ func (p *livePacket) ports() (src, dst netip.AddrPort) {
 func (r *runner) compare(p *packetEvent, sent sentPacket) string {
 	live, ok := parseLive(sent.bytes)
 	if !ok {
-		return fmt.Sprintf("the host has sent what is no IP packet: %x", sent.bytes)
+		return fmt.Sprintf("the host has sent what is no whole IP packet, or has a wrong header checksum: %x", sent.bytes)
 	}
 	if problem := compareIP(&p.ip, &live); problem != "" {
 		return problem
@@ -198,16 +192,27 @@ func (r *runner) flowOfLive(p *packetEvent, live *livePacket, proto wire.Protoco
 	}
 	for _, e := range []struct{ want, have netip.AddrPort }{{p.src, src}, {p.dst, dst}} {
 		if e.want.Addr().IsValid() && e.want.Addr() != e.have.Addr() || e.want.Port() != 0 && e.want.Port() != e.have.Port() {
-			return nil, fmt.Sprintf("it is from %v to %v, expected one from %v to %v", src, dst, p.src, p.dst)
+			return nil, fmt.Sprintf("it is from %v to %v, expected one from %v to %v", src, dst, endText(p.src), endText(p.dst))
 		}
 	}
 	return r.openFlow(proto, src, dst), ""
+}
+
+// endText prints what a script says of an end.
+func endText(a netip.AddrPort) string {
+	if a.Addr().IsValid() {
+		return a.String()
+	}
+	return fmt.Sprintf(":%d", a.Port())
 }
 
 // learnISN takes the host's initial sequence number from its SYN.
 func (f *flow) learnISN(g *segmentSpec, h wire.TCP) {
 	if h.Flags()&wire.SYN == 0 || g.flags&wire.SYN == 0 || f.known && !f.fresh {
 		return
+	}
+	if f.fresh {
+		f.peerSYN, f.hasStamp, f.labels = f.nextSYN, false, nil
 	}
 	f.known, f.fresh = true, false
 	f.offset = h.Seq() - g.seq

@@ -19,7 +19,8 @@ type flow struct {
 	first   uint32 // the host's first data byte, as the script counts
 	peerSYN uint32 // sequence number of the peer's SYN
 	hasSYN  bool   // peerSYN is set
-	fresh   bool   // the next SYN of the host may be of a new incarnation
+	fresh   bool   // the peer has sent another SYN: the next SYN of the host is of a new connection
+	nextSYN uint32 // sequence number of that
 
 	labels   map[uint32]uint32 // the script's TSval → the wire's, of the host
 	hasStamp bool

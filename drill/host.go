@@ -37,6 +37,7 @@ type device struct {
 	mtu   int
 	sink  link.Sink
 	sent  []sentPacket
+	note  func([]byte) // is told what is sent
 	gone  bool
 }
 
@@ -60,6 +61,7 @@ func (d *device) WritePackets(_ int, batch []*packet.Packet) (int, error) {
 		}
 		if !d.gone {
 			d.sent = append(d.sent, sentPacket{d.clock.Now(), b})
+			d.note(b)
 		}
 		p.Release()
 	}
@@ -98,6 +100,7 @@ func (r *runner) makeHost() error {
 		Backlog: r.config.backlog,
 	})
 	r.dev = &device{clock: r.clock, mtu: set.mtu}
+	r.dev.note = func(b []byte) { r.note(r.clock.Now(), ">", r.describe(b, nil, false)) }
 	c := stack.InterfaceConfig{Name: "tun0", Device: r.dev, Addrs: []netip.Prefix{netip.PrefixFrom(set.local4, set.bits4)}}
 	c.Gateway4 = set.gateway
 	if !set.gateway.IsValid() || !set.gateway.Is4() {
@@ -119,6 +122,7 @@ func (r *runner) closeHost() error {
 	if r.host == nil {
 		return nil
 	}
+	r.dev.gone = true // what the end of the host sends is of no account
 	r.host.Close()
 	pool := r.host.Packets()
 	switch used, _ := r.host.Memory(); {

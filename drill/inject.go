@@ -22,13 +22,16 @@ func (r *runner) inbound(p *packetEvent) ([]byte, error) {
 	return r.inboundICMP(p)
 }
 
-// seePeer notes a SYN of the peer.
+// seePeer notes a SYN of the peer. One that comes when there was one already may be an attack or begin another connection on the same
+// ports: which, the host's answer shows.
 func (f *flow) seePeer(g *segmentSpec) {
-	if g.flags&wire.SYN == 0 {
-		return
+	switch {
+	case g.flags&wire.SYN == 0:
+	case !f.hasSYN:
+		f.peerSYN, f.hasSYN = g.seq, true
+	case g.flags&wire.ACK == 0 && g.seq != f.peerSYN:
+		f.fresh, f.nextSYN = true, g.seq
 	}
-	f.fresh = f.hasSYN && f.peerSYN != g.seq && g.flags&wire.ACK == 0
-	f.peerSYN, f.hasSYN = g.seq, true
 }
 
 // segmentBytes makes a TCP segment of the peer.
@@ -100,10 +103,12 @@ func (r *runner) ipPacket(p *packetEvent, src, dst netip.Addr, proto wire.Protoc
 		ttl = p.ip.ttl
 	}
 	if src.Is4() {
-		b := make([]byte, wire.IPv4MinLen, wire.IPv4MinLen+len(body))
-		h := wire.PutIPv4(b, wire.IPv4Fields{
-			TOS: uint8(tos), TotalLen: len(b) + len(body), DontFragment: true, TTL: uint8(ttl), Protocol: proto, Src: src, Dst: dst,
-		})
+		fields := wire.IPv4Fields{
+			TOS: uint8(tos), DontFragment: true, TTL: uint8(ttl), Protocol: proto, Src: src, Dst: dst, Options: p.ip.options,
+		}
+		b := make([]byte, fields.HeaderLen(), fields.HeaderLen()+len(body))
+		fields.TotalLen = len(b) + len(body)
+		h := wire.PutIPv4(b, fields)
 		h.SetChecksum(h.ComputeChecksum())
 		return append(b, body...)
 	}

@@ -132,7 +132,7 @@ func (s *scanner) parseIP(ip *ipSpec) {
 func (s *scanner) parseIPField(ip *ipSpec) {
 	s.space()
 	at := s.at
-	switch w := s.takeWord("a field of the IP header (noecn, ect0, ect1, ce, ect01, tos, ttl, flowlabel)"); w {
+	switch w := s.takeWord("a field of the IP header (noecn, ect0, ect1, ce, ect01, tos, ttl, flowlabel, options)"); w {
 	case "noecn", "nonect", "notect":
 		ip.ecn = int(wire.NotECT)
 	case "ect0":
@@ -147,10 +147,15 @@ func (s *scanner) parseIPField(ip *ipSpec) {
 		ip.tos = int(s.within("a traffic class", 0, 255))
 	case "ttl":
 		ip.ttl = int(s.within("a TTL", 0, 255))
+	case "ipopt", "options":
+		ip.options = s.hexBytes()
+		if len(ip.options) == 0 || len(ip.options) > 40 {
+			s.fail(at, "expected 1 to 40 bytes of IPv4 options in hexadecimal digits")
+		}
 	case "flowlabel":
 		ip.flowLabel = int(s.within("a flow label", 0, 0xfffff))
 	default:
-		s.fail(at, "unknown field %s: expected noecn, ect0, ect1, ce, ect01, tos, ttl or flowlabel", w)
+		s.fail(at, "unknown field %s: expected noecn, ect0, ect1, ce, ect01, tos, ttl, flowlabel or options", w)
 	}
 }
 

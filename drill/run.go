@@ -205,7 +205,6 @@ func (r *runner) noneMissed(now sched.Time) error {
 			break
 		}
 	}
-	r.noteSent()
 	return r.mismatch("before it the host has sent a packet that no line expects:\n  actual: %v > %s", seconds(first.at), r.describe(first.bytes, nil, false))
 }
 
@@ -240,17 +239,6 @@ func (r *runner) note(at sched.Time, mark, text string) {
 		r.skipped++
 	}
 	r.trace = append(r.trace, line)
-}
-
-// noteSent adds the packets to the trace that the host has sent and no line has taken.
-func (r *runner) noteSent() {
-	for i, p := range r.dev.sent {
-		if i == 10 {
-			r.note(p.at, ">", fmt.Sprintf("… and %d more", len(r.dev.sent)-i))
-			break
-		}
-		r.note(p.at, ">", r.describe(p.bytes, nil, false)+"   # not taken by a line")
-	}
 }
 
 // mismatch is an error at the event under way.

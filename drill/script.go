@@ -64,6 +64,7 @@ type ipSpec struct {
 	tos       int // 8 bits
 	ttl       int
 	flowLabel int
+	options   []byte // of IPv4
 }
 
 // segmentSpec is a TCP segment of a script.

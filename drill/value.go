@@ -185,6 +185,10 @@ func (s *scanner) parseSymbol(v *value) {
 		v.number = n
 		return
 	}
+	if n, ok := errnoNumbers[w]; ok {
+		v.number = n
+		return
+	}
 	v.kind, v.text = nameValue, w
 }
 
