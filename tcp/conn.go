@@ -62,6 +62,7 @@ type Conn struct {
 	sndWScale, rcvWScale uint8
 	rcvPacking           uint8 // payload per chunk capacity of what is received, in 1/255
 	quickAcks            uint8 // how many more ACKs are not delayed
+	backoff              uint8 // doublings of the RTO when the last flight ended without a sample
 	keepCount, keepSent  uint8 // keepalive probes: how many to send, how many were sent without an answer
 	challenges           uint8
 	state                State
@@ -117,7 +118,7 @@ func (c *Conn) begin(cfg *Config, now sched.Time, p Params) {
 		cfg: cfg, now: now, lastRcv: now, lastSent: now, tuneAt: now, ackAt: sched.Never, aliveAt: sched.Never,
 		iss: p.ISS, sndUna: p.ISS, sndNxt: p.ISS,
 		tsOffset: p.TSOffset,
-		ourMSS:   mss, pathMSS: mss, peerMSS: defaultMSS, rcvMSS: min(mss, defaultMSS),
+		ourMSS:   mss, pathMSS: mss, peerMSS: p.peerMSS(), rcvMSS: min(mss, defaultMSS),
 		gsoMax:    int32(min(max(p.GSOMax, int(mss)), 1<<20)),
 		sendLimit: int32(p.Options.sendBuffer(cfg)), recvLimit: int32(buffer),
 		rcvWnd: uint32(min(max(int(initialWindow(buffer)), 4*int(mss)), buffer)), rcvPacking: 255,
@@ -195,6 +196,7 @@ func (c *Conn) establish() {
 		c.state = Established
 	}
 	c.events |= Connected
+	c.backoff = 0
 	if c.snd != nil {
 		c.snd.backoff = 0 // that of the SYN; data begins with the RTO of RFC 6298 §5.7
 	}

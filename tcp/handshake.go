@@ -10,8 +10,7 @@ import (
 // maxWScale is the largest shift of a window (RFC 7323 §2.3); a larger one in a SYN counts as this.
 const maxWScale = 14
 
-// defaultMSS is what a peer takes whose SYN has no MSS option (RFC 9293 §3.7.1, MUST-15). IPv6 allows 1220, but a peer that sends no
-// options is safest with the lesser.
+// defaultMSS is what a peer takes over IPv4 whose SYN has no MSS option (RFC 9293 §3.7.1, MUST-15).
 const defaultMSS = 536
 
 // minPeerMSS is the least that we take a peer's MSS option for: small embedded stacks announce 128 and must not be sent more (RFC 9293
@@ -44,7 +43,6 @@ type handshake struct {
 
 // agree takes the options of the peer's SYN or SYN-ACK into h, given what our side is willing to use, and its receive buffer.
 func (h *handshake) agree(cfg *Config, buffer int, o *wire.TCPOptions) {
-	h.sndMSS = defaultMSS
 	if o.HasMSS {
 		h.sndMSS = max(o.MSS, minPeerMSS)
 	}
@@ -62,7 +60,7 @@ func (h *handshake) agree(cfg *Config, buffer int, o *wire.TCPOptions) {
 
 // newHandshake is a passive open that has agreed on nothing yet.
 func newHandshake(irs Seq, p Params) handshake {
-	return handshake{iss: p.ISS, irs: irs, tsOffset: p.TSOffset, gsoMax: p.GSOMax, ourMSS: announcedMSS(p.MSS)}
+	return handshake{iss: p.ISS, irs: irs, tsOffset: p.TSOffset, gsoMax: p.GSOMax, ourMSS: announcedMSS(p.MSS), sndMSS: p.peerMSS()}
 }
 
 // synOptions are the options of our SYN: all that the configuration allows.

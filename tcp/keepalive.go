@@ -48,6 +48,7 @@ func (c *Conn) expireAlive() {
 	case quiet < c.idleTime():
 		c.aliveAt = c.lastRcv.Add(c.idleTime())
 	case c.keepSent >= c.keepCount, c.keepSent > 0 && c.userTimeout > 0 && quiet >= c.userTimeLimit():
+		c.set(pendRST) // as Linux does: the peer may be back, and not know
 		c.timedOut()
 	default:
 		c.keepSent++

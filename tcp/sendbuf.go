@@ -38,7 +38,8 @@ func (c *Conn) flight() *flight {
 		f.queue.SetPool(c.cfg.Buffers)
 		f.board.reset(c.sndUna)
 		f.recovery = recovery{point: c.sndUna - 1}
-		f.sendTimer = sendTimer{timerAt: sched.Never, stalled: c.now}
+		f.sendTimer = sendTimer{timerAt: sched.Never, stalled: c.now, backoff: c.backoff}
+		c.backoff = 0
 		f.roundEnd, f.smallEnd, f.limited = c.sndNxt, c.sndUna, false
 		f.full, f.wasFull, f.held, f.backlogged = false, false, false, false
 		f.board.rate.begin(c)
@@ -54,6 +55,9 @@ func (c *Conn) dropFlight() {
 		return
 	}
 	c.snd = nil
+	if !f.persist {
+		c.backoff = f.backoff // RFC 6298 §5.7: until there is a sample, which the next data gives
+	}
 	c.rate.delivered = f.board.rate.delivered
 	f.board.rate.control = nil
 	c.writable()

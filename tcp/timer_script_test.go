@@ -179,7 +179,8 @@ func TestKeepAlive(t *testing.T) {
 			+10 > . 0:0(0) ack 1
 			+10 > . 0:0(0) ack 1
 			+9.9 state ESTABLISHED
-			+.1 state CLOSED
+			+.1 > R. 1:1(0) ack 1
+			state CLOSED
 			err ETIMEDOUT
 			event failed done`},
 		{"an answer starts it anew", `

@@ -128,12 +128,20 @@ func (s *Stack) params(now sched.Time, k *flowKey, mtu int, floor issFloor, o *t
 	local, remote := k.localAddr(), k.remoteAddr()
 	return tcp.Params{
 		ISS: floor.raise(s.numbers.ISS(now, local, remote)), TSOffset: s.numbers.TSOffset(local, remote),
-		MSS: mtu - headerSize(k.is4()), GSOMax: maxSuper, Options: o,
+		MSS: mtu - headerSize(k.is4()), PeerMSS: minMTU(k.is4()) - headerSize(k.is4()), GSOMax: maxSuper, Options: o,
 	}
 }
 
 // maxSuper is the largest payload of a super-segment: what the largest packet that devices take leaves beside the largest headers.
 const maxSuper = defaultGSOMax - wire.IPv6Len - 60
+
+// minMTU is what every host can be sent: RFC 1122 §3.3.3 and RFC 8200 §5.
+func minMTU(is4 bool) int {
+	if is4 {
+		return 576
+	}
+	return 1280
+}
 
 // headerSize is that of the IP and TCP headers without options.
 func headerSize(is4 bool) int {
