@@ -114,6 +114,9 @@ func (c *Conn) checkProgress(tc *tcp.Conn, wake sched.Time, waiting bool) error 
 	if wake > deadline {
 		return fmt.Errorf("%v: the timer fires %v after the deadline", state, wake.Sub(deadline))
 	}
+	if err := c.checkQuiet(tc, deadline, waiting); err != nil {
+		return err
+	}
 	if !owes(tc) {
 		p.owes = false
 		return nil
@@ -129,6 +132,21 @@ func (c *Conn) checkProgress(tc *tcp.Conn, wake sched.Time, waiting bool) error 
 			c.host.world.ago(p.at), p.rto)
 	}
 	return nil
+}
+
+// checkQuiet: what a connection may send now it has sent, or it waits for room in a transmit queue. Asking a connection that has nothing
+// to send changes nothing.
+func (c *Conn) checkQuiet(tc *tcp.Conn, deadline sched.Time, waiting bool) error {
+	now := c.host.clock.Now()
+	if waiting || deadline <= now || !c.host.world.config.Check {
+		return nil
+	}
+	var seg tcp.Segment
+	if !tc.Output(now, &seg) {
+		return nil
+	}
+	defer seg.Payload.Release()
+	return fmt.Errorf("%v: a segment of %d bytes (%v) could have been sent", tc.State(), seg.Payload.Size(), seg.Flags)
 }
 
 // update notes what has happened to a connection that owes something.

@@ -101,9 +101,12 @@ func shortConnections(t *trial) {
 	t.pair()
 	n := one(t.choices, "number", 20, 50, 100, 100, 200, 200, 300, 2000)
 	apart := one(t.choices, "apart", time.Millisecond, 0, 100*time.Microsecond, 20*time.Millisecond)
-	if n >= 200 { // a flood of SYNs that meets a narrow place at once meets it at each retransmission
-		t.gentle(func(c *emul.Config) { c.Loss, c.Queue, c.Rate = min(c.Loss, 0.01), 0, 0 })
-	}
+	t.gentle(func(c *emul.Config) { // a flood that meets a narrow place meets it again at each retransmission, for all have the same RTO
+		c.Queue = 0
+		if n >= 200 {
+			c.Loss, c.Rate = min(c.Loss, 0.01), 0
+		}
+	})
 	ask, answer := one(t.choices, "ask", 100, 1, 2000), one(t.choices, "answer", 100, 1, 5000)
 	_, err := t.b.Listen(testPort, t.options("b"), func(c *Conn) {
 		k := t.world.talk(plan{messages: 1, size: answer, await: ask})
@@ -134,6 +137,10 @@ func deepReordering(t *trial) {
 // shrinkingWindow is a peer that takes back the window it has offered (RFC 9293 §3.8.6: "strongly discouraged", and to be borne).
 func shrinkingWindow(t *trial) {
 	t.pair()
+	if t.pick("orderly", 2) == 1 {
+		t.gentle(func(c *emul.Config) { c.Reorder, c.Duplicate, c.Corrupt = 0, 0, 0 })
+		t.world.orderly = !t.world.config.Batches // or several windows come at once, and only the last is known
+	}
 	limit := uint16(65535)
 	ends := time.Duration(1+t.pick("until", 20)) * time.Second
 	t.world.Every(one(t.choices, "every", 50*time.Millisecond, time.Millisecond, 300*time.Millisecond), func() bool {
@@ -231,7 +238,9 @@ func severalHosts(t *trial) {
 	var hosts []*Host
 	for _, name := range []string{"a", "b", "c", "d", "e"}[:n] {
 		h := w.Host(name, t.hostConfig(name))
-		w.Link(h, r, LinkConfig{There: t.way(name + "r"), Back: t.way("r" + name)})
+		config := LinkConfig{There: t.way(name + "r"), Back: t.way("r" + name)}
+		config.Back.Corrupt = 0 // two flipped bits may make up for each other in the checksum
+		w.Link(h, r, config)
 		hosts = append(hosts, h)
 	}
 	for _, to := range hosts {

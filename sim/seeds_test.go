@@ -11,6 +11,7 @@ var (
 	seeds   = flag.Uint64("seeds", 300, "how many seeds to run")
 	first   = flag.Uint64("first", 1, "the first of them")
 	oneSeed = flag.Uint64("seed", 0, "run this seed alone, with a trace of its packets")
+	only    = flag.Int("only", -1, "run this scenario alone")
 	setting = flag.String("set", "", "with -seed: the choices to run it with, as a failure prints them")
 )
 
@@ -26,6 +27,9 @@ func TestSeeds(t *testing.T) {
 	failures := 0
 	for seed := *first; seed < *first+n; seed++ {
 		c := newChoices(seed)
+		if *only >= 0 {
+			c.set = map[string]int{"scenario": *only}
+		}
 		err := try(c)
 		if err == nil {
 			continue
@@ -39,11 +43,12 @@ func TestSeeds(t *testing.T) {
 
 // smallest minimises a failure, and says how to see it.
 func smallest(seed uint64, c *choices, err error) string {
-	plain := newChoices(seed)
-	if try(plain) == nil {
+	again := newChoices(seed)
+	again.set = c.values
+	if try(again) == nil {
 		return "which it does not do again: the run is not determined by its seed"
 	}
-	c, err = minimise(seed, plain, err, try)
+	c, err = minimise(seed, again, err, try)
 	return fmt.Sprintf("the smallest that fails: %v\n\tgo test ./sim -run TestSeed$ -seed %d -set '%v'", err, seed, c)
 }
 

@@ -26,7 +26,10 @@ type watch struct {
 	top          int64      // the next number that was never sent
 	acked        int64      // the peer's numbers that it has acknowledged
 	edge         int64      // of the peer's numbers: the end of the window that it offers
-	heard        int64      // of its own numbers: the end of the peer's window, from segments that have arrived
+	heard        int64      // of its own numbers: the end of the peer's window, the furthest that has arrived
+	una          int64      // of its own numbers: acknowledged
+	wl1, wl2     int64      // of the segment that window is from
+	window       int64      // of its own numbers: the end of the peer's window as of RFC 9293 §3.10.7.4
 	lastSent     sched.Time // when something that the peer must acknowledge was sent: SYN, data, FIN, or a probe
 	arrivedBytes int64      // of IP packets, that it was sent
 	conn         *Conn
@@ -275,6 +278,9 @@ func (w *watch) sendsData(v *view) error {
 	if certain && size > 0 && beyond > 0 && !(size == 1 && beyond == 1) && flags&wire.SYN == 0 && end > w.top {
 		return fmt.Errorf("sends up to %d, %d bytes beyond the window", end, beyond)
 	}
+	if beyond := end - w.window; certain && w.host.world.orderly && end > max(w.top, 1) && beyond > 0 && size > 1 {
+		return fmt.Errorf("sends up to %d for the first time, %d bytes beyond the window since it was taken back", end, beyond)
+	}
 	if most := int64(w.peerMSS()); certain && flags&wire.SYN == 0 && size > most-int64(len(v.tcp.OptionBytes())) {
 		return fmt.Errorf("%d bytes with %d of options, and an MSS of %d (RFC 6691)", size, len(v.tcp.OptionBytes()), most)
 	}
@@ -312,8 +318,12 @@ func (w *watch) hears(v *view) {
 	if flags&wire.SYN != 0 {
 		shift = 0
 	}
-	ack := wide(v.tcp.Ack(), w.iss, w.top)
-	w.heard = max(w.heard, ack+int64(v.tcp.Window())<<shift)
+	ack, seq := wide(v.tcp.Ack(), w.iss, w.top), wide(v.tcp.Seq(), w.irs, w.acked)
+	edge := ack + int64(v.tcp.Window())<<shift
+	w.heard = max(w.heard, edge)
+	if ack > w.una || ack == w.una && (seq > w.wl1 || seq == w.wl1 && ack >= w.wl2) {
+		w.una, w.wl1, w.wl2, w.window = ack, seq, ack, edge
+	}
 }
 
 // Event is a packet that leaves a host or reaches one.

@@ -36,6 +36,7 @@ type World struct {
 	links    []*Link
 	unrouted bool // links were added since routes were made
 	corrupts bool // some link corrupts packets
+	orderly  bool // packets stay in order, so that each window that arrives is newer than those before
 	flows    int
 
 	ready  []*Conn // whose applications have something to do
