@@ -15,6 +15,7 @@ import (
 //
 //   - when it began to;
 //   - when something was acknowledged, or the peer's window changed;
+//   - with nothing in flight, when its deadline came: pacing had it wait, and now let it go on;
 //   - when something that the peer must acknowledge was sent: SYN, data (new or again), FIN, or a probe.
 //
 // Then the connection's deadline, and the timer of its socket, are no later than T + RTO. The RTO is that of RFC 6298 §2 with its
@@ -33,6 +34,7 @@ type progress struct {
 	wnd      int
 	at       sched.Time    // T
 	rto      time.Duration // the largest since the timer was set
+	due      sched.Time    // its deadline, then
 	last     time.Duration // the RTO when it was looked at last
 	over     bool          // CLOSED or TIME-WAIT: no longer looked at
 }
@@ -122,6 +124,7 @@ func (c *Conn) checkProgress(tc *tcp.Conn, wake sched.Time, waiting bool) error 
 		return nil
 	}
 	p.update(c, tc, now)
+	p.due = deadline
 	rto := p.rto
 	if c.host.world.config.Batches {
 		rto += rto / 8
@@ -135,7 +138,7 @@ func (c *Conn) checkProgress(tc *tcp.Conn, wake sched.Time, waiting bool) error 
 }
 
 // checkQuiet: what a connection may send now it has sent, or it waits for room in a transmit queue. Asking a connection that has nothing
-// to send changes nothing.
+// to send changes at most its deadline.
 func (c *Conn) checkQuiet(tc *tcp.Conn, deadline sched.Time, waiting bool) error {
 	now := c.host.clock.Now()
 	if waiting || deadline <= now || !c.host.world.config.Check {
@@ -155,7 +158,7 @@ func (p *progress) update(c *Conn, tc *tcp.Conn, now sched.Time) {
 	opening := info.State == tcp.SynSent || info.State == tcp.SynReceived
 	window := info.SendWindow != p.wnd
 	set := !p.owes || info.BytesAcked != p.acked || opening != p.opening || info.RTOs != p.timeouts || window && !p.inFlight
-	if set || window {
+	if set || window || !p.inFlight && p.due <= now {
 		p.at = now
 	}
 	if c.watch.lastSent > p.at {
@@ -170,7 +173,7 @@ func (p *progress) update(c *Conn, tc *tcp.Conn, now sched.Time) {
 	}
 	p.rto, p.last = max(p.rto, info.RTO), info.RTO
 	p.owes, p.acked, p.timeouts, p.wnd, p.opening = true, info.BytesAcked, info.RTOs, info.SendWindow, opening
-	p.inFlight = tc.SendQueue() > tc.Unsent() || owesFIN(info.State)
+	p.inFlight = tc.SendQueue() > tc.Unsent() || tc.Unsent() == 0 && owesFIN(info.State)
 }
 
 // owesFIN reports whether a FIN is to be sent, or to be acknowledged.
