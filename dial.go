@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/internal/stack"
-	"github.com/weirnet/weir/tcp"
 )
 
 // Dialer opens connections with options. Only Stack is required.
@@ -33,53 +32,6 @@ type Dialer struct {
 
 	// Control may change the options of each socket before its first packet (the SYN) is sent; its error ends the attempt.
 	Control func(*SockOpts) error
-}
-
-// SockOpts are the options of a socket. Control functions get them filled with the defaults.
-type SockOpts struct {
-	// Network is "tcp" or "udp". It and the addresses are for information.
-	Network       string
-	Local, Remote netip.AddrPort
-
-	// SendBuffer and ReceiveBuffer limit the queues, in bytes; 0: as Config says.
-	SendBuffer, ReceiveBuffer int
-	// Transparent lets Local be an address that is not ours.
-	Transparent bool
-
-	// Of TCP alone: the congestion control (empty: as Config says), Nagle's algorithm off, keep-alive probes, and how long sent data
-	// may stay unacknowledged (0: about 15 minutes).
-	Congestion  string
-	NoDelay     bool
-	KeepAlive   net.KeepAliveConfig
-	UserTimeout time.Duration
-	// MaxSegment bounds the payload of a segment in both directions, TCP options counted (TCP_MAXSEG): it is announced to the peer. At
-	// least 88; 0: what the path takes.
-	MaxSegment int
-	// ECN is which kind of Explicit Congestion Notification to ask for and to take.
-	ECN ECNMode
-}
-
-// options are a socket's before Control and after.
-func options(control func(*SockOpts) error, o SockOpts) (SockOpts, error) {
-	o.NoDelay = true
-	o.KeepAlive.Enable = true
-	if control == nil {
-		return o, nil
-	}
-	if err := control(&o); err != nil {
-		return o, err
-	}
-	return o, checkCongestion(o.Congestion)
-}
-
-// tcp is what a connection starts with.
-func (o *SockOpts) tcp() *tcp.Options {
-	idle, interval, count := keepAlive(o.KeepAlive)
-	return &tcp.Options{
-		SendBuffer: o.SendBuffer, ReceiveBuffer: o.ReceiveBuffer, MSS: o.MaxSegment, Congestion: o.Congestion, Nagle: !o.NoDelay,
-		UserTimeout: o.UserTimeout, KeepAlive: tcp.KeepAlive{Idle: idle, Interval: interval, Count: count},
-		ECN: o.ECN,
-	}
 }
 
 // Dial connects to an address. Networks are "tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", and "ip:icmp", "ip4:icmp", "ip6:icmp" for
@@ -174,7 +126,10 @@ func (d *Dialer) bound(network string, remote netip.AddrPort) (stack.Bound, neti
 	if err != nil {
 		return b, remote, none, err
 	}
-	return stack.Bound{Local: local, Iface: cmp.Or(bound, iface), Transparent: o.Transparent}, to, o, nil
+	return stack.Bound{
+		Local: local, Iface: cmp.Or(bound, iface), Transparent: o.Transparent, ReuseAddr: o.ReuseAddr, ReusePort: o.ReusePort,
+		Traffic: o.traffic(), Keys: o.keys(),
+	}, to, o, nil
 }
 
 // dialTCP makes one attempt.

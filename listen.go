@@ -123,9 +123,13 @@ func (l *ListenConfig) options(network string, addr netip.AddrPort) (stack.Liste
 	if err != nil {
 		return stack.ListenOptions{}, local, SockOpts{}, err
 	}
-	o, err := options(l.Control, SockOpts{Network: strings.TrimRight(network, "46"), Local: addr, Transparent: l.Transparent})
+	proto := strings.TrimRight(network, "46")
+	o, err := options(l.Control, SockOpts{Network: proto, Local: addr, Transparent: l.Transparent, ReuseAddr: proto == "tcp"})
 	family, all := wildcard(network, local.Addr())
-	return stack.ListenOptions{Family: family, Iface: iface, Transparent: o.Transparent}, netip.AddrPortFrom(all, local.Port()), o, err
+	return stack.ListenOptions{
+		Family: family, Iface: iface, Transparent: o.Transparent, ReuseAddr: o.ReuseAddr, ReusePort: o.ReusePort,
+		Traffic: o.traffic(), Keys: o.keys(),
+	}, netip.AddrPortFrom(all, local.Port()), o, err
 }
 
 func (l *ListenConfig) listenTCP(network string, addr netip.AddrPort) (*TCPListener, error) {
@@ -138,6 +142,7 @@ func (l *ListenConfig) listenTCP(network string, addr netip.AddrPort) (*TCPListe
 	}
 	t := &TCPListener{stack: l.Stack, name: network}
 	lo.TCP, lo.FastOpen, lo.Backlog = o.tcp(), max(l.FastOpen, 0), max(l.Backlog, 0)
+	lo.Exclusive = !o.ReuseAddr
 	lo.Notifier = (*listenNotifier)(t)
 	lo.Make = func() *stack.TCP { return &l.Stack.newTCPConn(network).sock }
 	if t.sock, err = l.Stack.inner.ListenTCP(addr, lo); err != nil {

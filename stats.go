@@ -56,6 +56,11 @@ type TCPStats struct {
 	RequestDrops              uint64 // requests beyond MaxPendingRequests
 	MemoryDrops               uint64 // segments refused because the memory budget was used up
 	NoRoute                   uint64 // segments dropped for want of a way
+	MinTTLDrops               uint64 // segments and datagrams that came from too far away (RFC 5082)
+	AuthMissing               uint64 // segments dropped because they are not signed (TCP-MD5, TCP-AO), and have to be,
+	AuthUnexpected            uint64 // because they are signed though nobody has a key, or by the other kind,
+	AuthUnknownKey            uint64 // because they name a key of TCP-AO that nobody knows,
+	AuthBad                   uint64 // because their digest is wrong
 	SynCookiesSent            uint64 // SYNs answered with a cookie, because a listener's backlog was full
 	SynCookiesReceived        uint64 // ACKs with a good cookie: each makes a connection
 	SynCookiesFailed          uint64 // ACKs to a listener that has sent cookies, without a good one

@@ -69,13 +69,14 @@ func (cfg *Config) control(mss int) cc.Control {
 
 // Params are what one connection starts with.
 type Params struct {
-	ISS      Seq       // initial send sequence number (RFC 6528)
-	TSOffset uint32    // added to the millisecond clock for TSval
-	MSS      int       // what we announce and never exceed: MTU less 40 (IPv4) or 60 (IPv6)
-	PeerMSS  int       // what a peer takes that does not say (RFC 9293 §3.7.1): 1220 for IPv6; 0: 536
-	GSOMax   int       // largest payload of a super-segment; at least MSS
-	Options  *Options  // what its socket asks for; nil: nothing
-	FastOpen *FastOpen // of an active open; nil: a plain SYN
+	ISS       Seq       // initial send sequence number (RFC 6528)
+	TSOffset  uint32    // added to the millisecond clock for TSval
+	MSS       int       // what we announce and never exceed: MTU less 40 (IPv4) or 60 (IPv6)
+	PeerMSS   int       // what a peer takes that does not say (RFC 9293 §3.7.1): 1220 for IPv6; 0: 536
+	GSOMax    int       // largest payload of a super-segment; at least MSS
+	AuthSpace int       // bytes of options that whoever signs segments adds to each: a multiple of 4, at most 20; 0: none
+	Options   *Options  // what its socket asks for; nil: nothing
+	FastOpen  *FastOpen // of an active open; nil: a plain SYN
 }
 
 // peerMSS is what the peer takes as long as it has not said.

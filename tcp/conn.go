@@ -65,6 +65,7 @@ type Conn struct {
 	backoff              uint8 // doublings of the RTO when the last flight ended without a sample
 	keepCount, keepSent  uint8 // keepalive probes: how many to send, how many were sent without an answer
 	challenges           uint8
+	authSpace            uint8 // bytes of options that signing takes, as Params
 	state                State
 	events               Events // of the call that is running
 	flags                connFlags
@@ -123,7 +124,7 @@ func (c *Conn) begin(cfg *Config, now sched.Time, p Params) {
 		sendLimit: int32(p.Options.sendBuffer(cfg)), recvLimit: int32(buffer),
 		rcvWnd: uint32(min(max(int(initialWindow(buffer)), 4*int(mss)), buffer)), rcvPacking: 255,
 		quickAcks: initialQuickAcks, userTimeout: millis(cfg.UserTimeout),
-		flags: noDelay,
+		flags: noDelay, authSpace: uint8(p.AuthSpace),
 	}
 	p.Options.apply(c)
 }
@@ -141,7 +142,7 @@ func (c *Conn) Connect(cfg *Config, now sched.Time, p Params) {
 // Accept takes over a handshake that a SynRecv record has finished, with the segment that finished it (which may carry data and FIN).
 func (c *Conn) Accept(cfg *Config, now sched.Time, r *SynRecv, seg *Segment) Events {
 	h := &r.handshake
-	c.begin(cfg, now, Params{ISS: h.iss, TSOffset: h.tsOffset, MSS: int(h.ourMSS), GSOMax: h.gsoMax, Options: r.options})
+	c.begin(cfg, now, Params{ISS: h.iss, TSOffset: h.tsOffset, MSS: int(h.ourMSS), GSOMax: h.gsoMax, AuthSpace: int(h.authSpace), Options: r.options})
 	c.adopt(h)
 	c.rcvNxt = h.irs + 1
 	c.rcvAdv = c.rcvNxt + Seq(h.window)

@@ -32,7 +32,8 @@ type handshake struct {
 	window   uint16 // what the SYN-ACK offered, as on the wire (never scaled in a SYN)
 	// Shifts; both 0 unless both sides sent the option (RFC 7323 §2.2).
 	sndWScale, rcvWScale uint8
-	ts, sack, wscale     bool // both sides sent the option
+	authSpace            uint8 // of Params
+	ts, sack, wscale     bool  // both sides sent the option
 
 	sentAt        sched.Time // of the SYN-ACK, for the first RTT sample
 	untimed       bool       // sentAt says nothing
@@ -51,6 +52,7 @@ func (h *handshake) agree(cfg *Config, buffer int, o *wire.TCPOptions) {
 		h.tsRecent = o.TSVal
 	}
 	h.sack = o.SACKPermitted && !cfg.NoSACK
+	h.ts = h.ts && !(h.sack && crowded(h.authSpace))
 	h.wscale = o.HasWScale && !cfg.NoWindowScale
 	h.sndWScale, h.rcvWScale = 0, 0
 	if h.wscale {
@@ -60,13 +62,20 @@ func (h *handshake) agree(cfg *Config, buffer int, o *wire.TCPOptions) {
 
 // newHandshake is a passive open that has agreed on nothing yet.
 func newHandshake(irs Seq, p Params) handshake {
-	return handshake{iss: p.ISS, irs: irs, tsOffset: p.TSOffset, gsoMax: p.GSOMax, ourMSS: announcedMSS(p.MSS), sndMSS: p.peerMSS()}
+	return handshake{
+		iss: p.ISS, irs: irs, tsOffset: p.TSOffset, gsoMax: p.GSOMax, ourMSS: announcedMSS(p.MSS), sndMSS: p.peerMSS(), authSpace: uint8(p.AuthSpace),
+	}
+}
+
+// crowded: with signatures of this size and timestamps no SACK block would have room. Then the timestamps give way, as with Linux.
+func crowded(authSpace uint8) bool {
+	return int(authSpace)+tsOptionLen+sackOptionLen+sackBlockLen > wire.TCPMaxOptionsLen
 }
 
 // synOptions are the options of our SYN: all that the configuration allows.
 func (c *Conn) synOptions(o *wire.TCPOptions) {
 	*o = wire.TCPOptions{HasMSS: true, MSS: c.ourMSS, SACKPermitted: !c.cfg.NoSACK}
-	if !c.cfg.NoTimestamps {
+	if !c.cfg.NoTimestamps && !(o.SACKPermitted && crowded(c.authSpace)) {
 		o.TS, o.TSVal = true, timestamp(c.now, c.tsOffset)
 	}
 	if !c.cfg.NoWindowScale {

@@ -201,7 +201,7 @@ func (c *Conn) arriveSynSent(seg *Segment) {
 	if seg.Flags&wire.SYN == 0 {
 		return
 	}
-	h := handshake{ourMSS: c.ourMSS, sndMSS: c.peerMSS}
+	h := handshake{ourMSS: c.ourMSS, sndMSS: c.peerMSS, authSpace: c.authSpace}
 	h.agree(c.cfg, int(c.recvLimit), &seg.Options)
 	c.adopt(&h)
 	c.rcvNxt = seg.Seq + 1

@@ -21,10 +21,7 @@ func (c *Conn) mss() int { return int(min(c.peerMSS, c.pathMSS)) }
 
 // payloadMSS is the payload of a full segment without SACK blocks: what congestion control and loss recovery count in.
 func (c *Conn) payloadMSS() int {
-	if c.is(useTS) {
-		return c.mss() - tsOptionLen
-	}
-	return c.mss()
+	return c.mss() - c.fixedOptions()
 }
 
 // sackBlocks is how many SACK blocks the next segment has.
@@ -42,17 +39,18 @@ func (c *Conn) sackBlocks() int {
 	if n == 0 {
 		return 0
 	}
-	used := c.timestampsLen()
+	used := c.fixedOptions()
 	o := c.accECNOption(used, n)
-	return min(n, (wire.TCPMaxOptionsLen-used-accECNLen(&o)-sackOptionLen)/sackBlockLen)
+	return min(n, max(wire.TCPMaxOptionsLen-used-accECNLen(&o)-sackOptionLen, 0)/sackBlockLen)
 }
 
-// timestampsLen is the option space that timestamps take.
-func (c *Conn) timestampsLen() int {
+// fixedOptions is the option space that timestamps and signature take in each segment.
+func (c *Conn) fixedOptions() int {
+	n := int(c.authSpace)
 	if c.is(useTS) {
-		return tsOptionLen
+		n += tsOptionLen
 	}
-	return 0
+	return n
 }
 
 // dataMSS is the payload of a full segment with the options that it would have now: not a byte is held back for SACK blocks that are
@@ -63,7 +61,7 @@ func (c *Conn) dataMSS() int {
 		n -= sackOptionLen + blocks*sackBlockLen
 	}
 	if c.ecn != nil {
-		o := c.accECNOption(c.timestampsLen(), blocks)
+		o := c.accECNOption(c.fixedOptions(), blocks)
 		n -= accECNLen(&o)
 	}
 	return n
@@ -76,7 +74,7 @@ func (c *Conn) putOptions(o *wire.TCPOptions) {
 	}
 	limit := c.sackBlocks()
 	if c.ecn != nil {
-		o.AccECN = c.accECNOption(c.timestampsLen(), limit)
+		o.AccECN = c.accECNOption(c.fixedOptions(), limit)
 	}
 	if limit == 0 {
 		return

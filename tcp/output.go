@@ -134,7 +134,12 @@ func (c *Conn) restartIdle(f *flight) {
 }
 
 // gsoLimit is the largest super-segment: whole segments of mss bytes.
-func (c *Conn) gsoLimit(mss int) int { return max(c.quantum(mss)/mss, 1) * mss }
+func (c *Conn) gsoLimit(mss int) int {
+	if c.authSpace > 0 {
+		return mss // each segment of the wire is signed by itself
+	}
+	return max(c.quantum(mss)/mss, 1) * mss
+}
 
 // outputLost sends again what is known to be lost, as the congestion window allows.
 func (c *Conn) outputLost(f *flight, seg *Segment) bool {

@@ -19,6 +19,8 @@ type Segment struct {
 	Segs    int   // how many segments of the wire this one is: joined (inbound), or will be cut into (outbound); 0 means 1
 	ECN     uint8 // codepoint of the IP header
 	ACE     bool  // outbound: the flags AE, CWR and ECE are AccECN's counter, which every segment has that this one is cut into
+	// Header is, inbound, the header as it came, for digests that cover it. It is borrowed, as is what Options borrows.
+	Header wire.TCP
 }
 
 // Len is SEG.LEN: payload bytes, and one each for SYN and FIN.
@@ -42,6 +44,7 @@ func ParseSegment(h wire.TCP, s *Segment) {
 	s.Seq, s.Ack = Seq(h.Seq()), Seq(h.Ack())
 	s.Flags, s.Window, s.Urgent = h.Flags(), h.Window(), h.Urgent()
 	s.GSOSize = 0
+	s.Header = h
 	s.Options.Parse(h.OptionBytes())
 }
 

@@ -123,6 +123,17 @@ func (c *Conn) SetNoDelay(on bool) {
 // ETIMEDOUT (RFC 9293 §3.9.1, RFC 5482); 0: the limits of RFC 1122.
 func (c *Conn) SetUserTimeout(d time.Duration) { c.userTimeout = millis(d) }
 
+// SetAuthSpace changes Params.AuthSpace.
+func (c *Conn) SetAuthSpace(now sched.Time, n int) {
+	c.tick(now)
+	if c.authSpace = uint8(n); c.state != Closed {
+		c.cc.SetMSS(c.payloadMSS())
+	}
+}
+
+// Timeouts is how often the retransmission timer has expired.
+func (c *Conn) Timeouts() uint32 { return c.rtos }
+
 // SetMaxSegment is TCP_MAXSEG on a connection that is open: no segment sent from now on has more payload, options counted. What was
 // announced to the peer stays as it is.
 func (c *Conn) SetMaxSegment(now sched.Time, mss int) {

@@ -15,6 +15,8 @@ type Header struct {
 	Protocol wire.Protocol
 	TTL, TOS uint8 // TTL 0: the layer's default
 	DF       bool
+	// FlowLabel of IPv6, 20 bits (RFC 6437); 0: none.
+	FlowLabel uint32
 }
 
 // Push prepends the IP header to a packet that fits the path's MTU (or is a super-segment cut to it later) and sets Iface: the way of
@@ -39,7 +41,7 @@ func (l *Layer) Push(p *packet.Packet, path *Path, h Header) {
 		return
 	}
 	wire.PutIPv6(p.Push(packet.Network, wire.IPv6Len), wire.IPv6Fields{
-		TrafficClass: h.TOS, PayloadLen: size, NextHeader: h.Protocol, HopLimit: h.TTL, Src: path.Src, Dst: path.Dst,
+		TrafficClass: h.TOS, PayloadLen: size, NextHeader: h.Protocol, HopLimit: h.TTL, FlowLabel: h.FlowLabel, Src: path.Src, Dst: path.Dst,
 	})
 }
 

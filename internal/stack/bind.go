@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/weirnet/weir/internal/siphash"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -27,6 +28,9 @@ type bind struct {
 	family      Family
 	iface       int  // 0: any
 	transparent bool // a wildcard takes addresses that are ours only by AnyDestination, too
+	reuseAddr   bool
+	reusePort   bool
+	order       uint32 // of insertion
 	owner       flowOwner
 }
 
@@ -55,8 +59,17 @@ func (b *bind) takes(dst netip.Addr, iface int, foreign bool) (score int, ok boo
 	return score, true
 }
 
-// conflicts reports whether two bindings of one protocol and port would take the same packets with equal right.
+// conflicts reports whether two bindings of one protocol and port cannot be at the same time, as on Linux: their addresses overlap, and not
+// both have asked for SO_REUSEPORT nor, of UDP, for SO_REUSEADDR. (Of TCP, SO_REUSEADDR does not help against one that listens.)
 func (b *bind) conflicts(o *bind) bool {
+	if b.reusePort && o.reusePort || b.proto == protoUDP && b.reuseAddr && o.reuseAddr {
+		return false
+	}
+	return b.overlaps(o)
+}
+
+// overlaps reports whether two bindings of one protocol and port would take the same packets.
+func (b *bind) overlaps(o *bind) bool {
 	if b.iface != 0 && o.iface != 0 && b.iface != o.iface {
 		return false
 	}
@@ -89,23 +102,27 @@ func (k bindKey) compare(o bindKey) int {
 
 // bindTable holds the bindings of every port.
 type bindTable struct {
-	mu sync.RWMutex
-	m  map[bindKey][]*bind
+	key   siphash.Key // of spreading
+	mu    sync.RWMutex
+	m     map[bindKey][]*bind
+	order uint32
 }
 
-// insert adds b; EADDRINUSE if another socket has the same claim.
-func (t *bindTable) insert(b *bind) error {
+// insert adds b; EADDRINUSE if another socket has the same claim, be it one that b would share if alone is not set.
+func (t *bindTable) insert(b *bind, alone bool) error {
 	k := bindKey{b.proto, b.addr.Port()}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, o := range t.m[k] {
-		if b.conflicts(o) {
+		if b.conflicts(o) || alone && b.overlaps(o) {
 			return syscall.EADDRINUSE
 		}
 	}
 	if t.m == nil {
 		t.m = make(map[bindKey][]*bind)
 	}
+	t.order++
+	b.order = t.order
 	t.m[k] = append(t.m[k], b)
 	return nil
 }
@@ -126,26 +143,56 @@ func (t *bindTable) remove(b *bind) {
 	}
 }
 
-// find returns the owner of the binding that fits best, nil if none does.
-func (t *bindTable) find(proto wire.Protocol, dst netip.AddrPort, iface int, foreign bool) flowOwner {
+// find returns the owner of the binding that fits best, nil if none does. Among several that fit equally well (SO_REUSEADDR of UDP) it is
+// the last; of a group with SO_REUSEPORT, the one that src is for.
+func (t *bindTable) find(proto wire.Protocol, dst, src netip.AddrPort, iface int, foreign bool) flowOwner {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	var best *bind
-	bestScore := -1
-	for _, b := range t.m[bindKey{proto, dst.Port()}] {
-		if score, ok := b.takes(dst.Addr(), iface, foreign); ok && score > bestScore {
-			best, bestScore = b, score
+	bestScore, group := -1, 0
+	all := t.m[bindKey{proto, dst.Port()}]
+	for _, b := range all {
+		score, ok := b.takes(dst.Addr(), iface, foreign)
+		if !ok || score < bestScore {
+			continue
 		}
+		if score > bestScore || !b.reusePort {
+			group = 0
+		}
+		best, bestScore = b, score
+		group++
 	}
 	if best == nil {
 		return nil
 	}
+	if best.reusePort && group > 1 {
+		best = t.spread(all, best, bestScore, dst, src, iface, foreign)
+	}
 	return best.owner
 }
 
-// claimed reports whether a socket that is bound has a claim to what comes to addr.
-func (t *bindTable) claimed(proto wire.Protocol, addr netip.AddrPort) bool {
-	want := bind{addr: addr}
+// spread picks one of a group by rendezvous hashing: each member has a weight for the flow, and the heaviest gets it. So only the flows of a
+// member that goes, or those that one that comes wins, change hands.
+func (t *bindTable) spread(all []*bind, best *bind, want int, dst, src netip.AddrPort, iface int, foreign bool) *bind {
+	k := makeKey(best.proto, dst, src, 0)
+	flow := k.hash(t.key)
+	var heaviest uint64
+	for _, b := range all {
+		if score, ok := b.takes(dst.Addr(), iface, foreign); !ok || score != want || !b.reusePort {
+			continue
+		}
+		w := flow ^ uint64(b.order)*0x9e3779b97f4a7c15
+		w = (w ^ w>>31) * 0xbf58476d1ce4e5b9
+		if w ^= w >> 29; w >= heaviest {
+			best, heaviest = b, w
+		}
+	}
+	return best
+}
+
+// claimed reports whether a socket that is bound has a claim to what comes to addr which it does not share.
+func (t *bindTable) claimed(proto wire.Protocol, addr netip.AddrPort, reuseAddr, reusePort bool) bool {
+	want := bind{proto: proto, addr: addr, reuseAddr: reuseAddr, reusePort: reusePort}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return slices.ContainsFunc(t.m[bindKey{proto, addr.Port()}], want.conflicts)

@@ -41,7 +41,8 @@ func (l *Listener) sendCookie(now sched.Time, syn *tcp.Segment, k *flowKey, m *i
 	l.cookiesUntil.Store(int64(now.Add(tcp.CookieLife)))
 	reply := s.segments.Get().(*tcp.Segment)
 	s.cookieKeys(now).SynAck(s.cfg.TCP, now, syn, l.cookieParams(now, k, m), k.localAddr(), k.remoteAddr(), reply)
-	s.reply(k, l.replyBy(m), reply)
+	w := s.manner(k, l.traffic, nil)
+	s.reply(k, l.replyBy(m), reply, &w)
 	s.segments.Put(reply)
 	s.stats.cookiesSent.Add(1)
 }
@@ -54,8 +55,8 @@ func (s *Stack) takeCookie(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 	if seg.Flags&(wire.SYN|wire.RST|wire.ACK) != wire.ACK || s.closed.Load() {
 		return false
 	}
-	l, ok := s.binds.find(protoTCP, k.localAddr(), m.Iface, m.Foreign).(*Listener)
-	if !ok || !l.cookieSent(now) {
+	l := s.listenerOf(k, m)
+	if l == nil || !l.cookieSent(now) || l.keysFor(k.remoteAddr()) != nil || !s.admits(&manner{Traffic: l.traffic}, seg, m) {
 		return false
 	}
 	var rec tcp.SynRecv
@@ -71,6 +72,7 @@ func (s *Stack) takeCookie(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 	t := l.make()
 	t.mu.Lock()
 	t.init(s, *k, l.replyBy(m), m.Foreign)
+	t.manner = s.manner(k, l.traffic, nil)
 	t.inTable = s.flows.insert(&t.flow)
 	if !t.inTable { // another goroutine was faster with the same cookie
 		t.mu.Unlock()
@@ -96,15 +98,21 @@ func (l *Listener) accepted(t *TCP, b *batch) {
 
 // refuse answers a segment that nobody takes: as LISTEN does, or CLOSED. It owns p.
 func (s *Stack) refuse(seg *tcp.Segment, k *flowKey, p *packet.Packet, m *ip.Meta) {
-	p.Release()
+	defer p.Release() // the segment borrows from it
 	reply := s.segments.Get().(*tcp.Segment)
 	defer s.segments.Put(reply)
 	answer := tcp.ResetFor
-	if _, listening := s.binds.find(protoTCP, k.localAddr(), m.Iface, m.Foreign).(*Listener); listening {
+	l := s.listenerOf(k, m)
+	if l != nil {
 		answer = tcp.ResetFromListen
 	}
-	if answer(seg, reply) {
-		s.reply(k, m.Scope, reply)
-		s.stats.resetsOut.Add(1)
+	switch keys := l.keysFor(k.remoteAddr()); {
+	case !answer(seg, reply):
+		return
+	case keys == nil && seg.Options.AuthKind == 0:
+		s.reply(k, m.Scope, reply, &manner{})
+	case !s.refuseSigned(keys, seg, reply, k, m):
+		return
 	}
+	s.stats.resetsOut.Add(1)
 }

@@ -178,6 +178,7 @@ func (l *Listener) fastAccept(now sched.Time, syn *tcp.Segment, k *flowKey, m *i
 	t := l.make()
 	t.mu.Lock()
 	t.init(s, *k, l.replyBy(m), m.Foreign)
+	t.manner = s.manner(k, l.traffic, nil) // with keys there is no Fast Open
 	t.received = size
 	t.inTable = s.flows.insert(&t.flow)
 	if !t.inTable { // another goroutine was faster with the same SYN

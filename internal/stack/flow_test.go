@@ -140,10 +140,10 @@ func TestBindings(t *testing.T) {
 			{socket{addr: "[::]:53", iface: 1}, socket{addr: "[::]:53", iface: 2}, false},
 		} {
 			var table bindTable
-			if err := table.insert(make(c.a)); err != nil {
+			if err := table.insert(make(c.a), false); err != nil {
 				t.Fatal(err)
 			}
-			if err := table.insert(make(c.b)); (err != nil) != c.want {
+			if err := table.insert(make(c.b), false); (err != nil) != c.want {
 				t.Errorf("%v beside %v: %v, want a conflict: %v", c.b, c.a, err, c.want)
 			}
 		}
@@ -152,7 +152,7 @@ func TestBindings(t *testing.T) {
 		var table bindTable
 		any4, any6 := make(socket{addr: "0.0.0.0:53", family: IPv4}), make(socket{addr: "[::]:53", family: IPv6, transparent: true})
 		for _, b := range []*bind{any4, any6} {
-			if err := table.insert(b); err != nil {
+			if err := table.insert(b, false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -167,12 +167,12 @@ func TestBindings(t *testing.T) {
 			{"[2001:db8::1]:53", true, any6.owner}, // … unless it is transparent
 			{"192.0.2.1:54", false, nil},
 		} {
-			if got := table.find(protoUDP, addr(c.dst), 1, c.foreign); got != c.want {
+			if got := table.find(protoUDP, addr(c.dst), addr("198.18.0.1:9"), 1, c.foreign); got != c.want {
 				t.Errorf("to %s (foreign: %v): wrong socket", c.dst, c.foreign)
 			}
 		}
 		table.remove(any4)
-		if table.find(protoUDP, addr("192.0.2.1:53"), 1, false) != nil || !table.used(protoUDP, 53) {
+		if table.find(protoUDP, addr("192.0.2.1:53"), addr("198.18.0.1:9"), 1, false) != nil || !table.used(protoUDP, 53) {
 			t.Error("remove took the wrong binding")
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/weirnet/weir/tcp"
+	"github.com/weirnet/weir/tcp/auth"
 )
 
 // Listener takes connections to a port.
@@ -18,6 +19,8 @@ type Listener struct {
 	notifier Notifier
 	make     func() *TCP
 	options  *tcp.Options // of its connections; nil: the defaults
+	traffic  Traffic
+	keys     atomic.Pointer[auth.Keys]
 	backlog  int          // handshakes in progress, and connections that wait, at most
 	opening  atomic.Int64 // handshakes in progress
 	closed   atomic.Bool
@@ -34,11 +37,18 @@ type Listener struct {
 type ListenOptions struct {
 	Family      Family // of a wildcard
 	Iface       int    // 0: any
+	Exclusive   bool   // TCP without SO_REUSEADDR: the port must not be that of a connection, be it in TIME-WAIT
+	ReuseAddr   bool   // UDP with SO_REUSEADDR; see bind.conflicts
+	ReusePort   bool   // SO_REUSEPORT
 	Transparent bool   // a wildcard takes foreign addresses, too
 	Backlog     int    // handshakes in progress, and connections not yet accepted, at most; 0: as Config says
 	FastOpen    int    // Fast Open requests whose handshake is not complete, at most (TCP_FASTOPEN); 0: Fast Open is off
 	// TCP is what its connections start with; nil: the defaults.
 	TCP *tcp.Options
+	// Traffic is what it, or an unconnected UDP socket, asks of IP.
+	Traffic Traffic
+	// Keys are those by which segments of connections are signed; nil: none are.
+	Keys *auth.Keys
 	// Make returns a new socket for an incoming connection, with its Notifier set; nil: one without. It is called under a lock, and must
 	// neither block nor call the stack.
 	Make func() *TCP
@@ -48,14 +58,19 @@ type ListenOptions struct {
 
 // ListenTCP opens a listener. Errors: EADDRINUSE, EADDRNOTAVAIL (the address is not ours).
 func (s *Stack) ListenTCP(addr netip.AddrPort, o ListenOptions) (*Listener, error) {
-	l := &Listener{stack: s, notifier: o.Notifier, make: o.Make, options: o.TCP, backlog: cmp.Or(o.Backlog, s.cfg.Backlog)}
+	l := &Listener{stack: s, notifier: o.Notifier, make: o.Make, options: o.TCP, traffic: o.Traffic, backlog: cmp.Or(o.Backlog, s.cfg.Backlog)}
 	l.fast.Limit = o.FastOpen
+	l.keys.Store(o.Keys)
 	if l.make == nil {
 		l.make = func() *TCP { return new(TCP) }
 	}
-	l.bind = bind{proto: protoTCP, addr: addr, family: o.Family, iface: o.Iface, transparent: o.Transparent, owner: l}
+	l.bind = bind{proto: protoTCP, addr: addr, family: o.Family, iface: o.Iface, transparent: o.Transparent,
+		reuseAddr: o.ReuseAddr, reusePort: o.ReusePort, owner: l}
 	if err := s.checkLocal(&l.bind); err != nil {
 		return nil, err
+	}
+	if o.Exclusive && s.portInUse(&l.bind) {
+		return nil, syscall.EADDRINUSE
 	}
 	if err := s.bindPort(&l.bind); err != nil {
 		return nil, err
@@ -93,6 +108,18 @@ func (l *Listener) full() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.queue)-l.head >= l.backlog
+}
+
+// heir is the listener that takes over a connection of a closed one: of those that shared its port; nil if there is none.
+func (l *Listener) heir(k *flowKey) *Listener {
+	if !l.bind.reusePort {
+		return nil
+	}
+	next, ok := l.stack.binds.find(protoTCP, k.localAddr(), k.remoteAddr(), l.bind.iface, l.bind.transparent).(*Listener)
+	if !ok || !next.bind.reusePort {
+		return nil
+	}
+	return next
 }
 
 // push adds a connection to the accept queue; no lock is held.
@@ -138,7 +165,8 @@ func (l *Listener) Waiting() bool {
 	return l.head < len(l.queue) || l.closed.Load()
 }
 
-// Close stops listening. Connections that wait unaccepted are reset; handshakes in progress when their next segment comes.
+// Close stops listening. Connections that wait unaccepted, and handshakes in progress when their next segment comes, are given to the other
+// listeners of the group, if there are any (SO_REUSEPORT), or reset.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	if l.closed.Swap(true) {
@@ -150,7 +178,11 @@ func (l *Listener) Close() error {
 	l.mu.Unlock()
 	l.stack.binds.remove(&l.bind)
 	for _, t := range waiting {
-		_ = t.Abort()
+		if heir := l.heir(&t.flow.key); heir != nil {
+			heir.push(t, nil)
+		} else {
+			_ = t.Abort()
+		}
 	}
 	if l.notifier != nil {
 		l.notifier.Notify(ReadReady)

@@ -20,7 +20,7 @@ type opening struct {
 	flow  flow
 	timer sched.Node
 	stack *Stack
-	// One of the two, for life.
+	// One of the two, for life; another listener of the group if one is closed.
 	listener *Listener
 	request  *TCPRequest
 
@@ -28,7 +28,8 @@ type opening struct {
 	rec      tcp.SynRecv
 	deadline sched.Time // for the handler's decision; Never once it is made
 	iface    int        // that replies go out by: of the scope, or the listener's; 0: by route
-	foreign  bool       // the local address is ours only by AnyDestination
+	manner   manner
+	foreign  bool // the local address is ours only by AnyDestination
 	dead     bool
 	silent   bool // refused by silence: absorbs what comes until deadline
 }
@@ -38,7 +39,7 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 	if s.closed.Load() {
 		return false
 	}
-	if l, ok := s.binds.find(protoTCP, k.localAddr(), m.Iface, m.Foreign).(*Listener); ok {
+	if l := s.listenerOf(k, m); l != nil {
 		l.handshake(now, seg, k, m, floor)
 		p.Release()
 		return true
@@ -47,13 +48,17 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 	if fn == nil {
 		return false
 	}
+	if !s.admits(&manner{}, seg, m) { // signed: a handler has no keys
+		p.Release()
+		return true
+	}
 	if s.pending.Add(1) > int64(s.cfg.MaxPending) {
 		s.pending.Add(-1)
 		s.stats.requestDrops.Add(1)
 		p.Release()
 		return true
 	}
-	o := s.newOpening(now, seg, k, m, floor, nil)
+	o := s.newOpening(now, seg, k, m, floor, nil, s.manner(k, Traffic{}, nil))
 	r := &TCPRequest{
 		Src: s.zonedPort(k.remoteAddr(), m.Scope), Dst: s.zonedPort(k.localAddr(), m.Scope), Iface: m.Iface,
 		request: request{stack: s}, opening: o, syn: p,
@@ -76,11 +81,13 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 }
 
 // newOpening makes the record of a SYN, for a connection that starts with these options.
-func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, floor issFloor, with *tcp.Options) *opening {
-	o := &opening{stack: s, iface: m.Scope, foreign: m.Foreign, deadline: sched.Never}
+func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, floor issFloor, with *tcp.Options, w manner) *opening {
+	o := &opening{stack: s, iface: m.Scope, foreign: m.Foreign, manner: w, deadline: sched.Never}
 	o.flow = flow{key: *k, owner: o}
 	o.timer.Owner = o
-	o.rec.Init(s.cfg.TCP, now, seg, s.params(now, k, s.pathMTU(m), floor, with))
+	p := s.params(now, k, s.pathMTU(m), floor, with)
+	p.AuthSpace = w.guard.Space()
+	o.rec.Init(s.cfg.TCP, now, seg, p)
 	return o
 }
 
@@ -106,11 +113,18 @@ func (l *Listener) replyBy(m *ip.Meta) int { return cmp.Or(m.Scope, l.bind.iface
 // handshake begins a passive open for the listener. With no room for one more it answers with a cookie, if it may.
 func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, floor issFloor) {
 	s := l.stack
+	w := s.manner(k, l.traffic, l.keys.Load())
+	if !s.admits(&w, seg, m) {
+		return
+	}
 	if l.full() {
 		s.stats.backlogDrops.Add(1)
 		return
 	}
 	mode := s.cfg.TCP.SynCookies
+	if w.guard != nil {
+		mode = tcp.CookiesNever // what the peer's options and ISN say goes into digests
+	}
 	if mode == tcp.CookiesAlways {
 		l.sendCookie(now, seg, k, m)
 		return
@@ -124,14 +138,14 @@ func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip
 		return
 	}
 	offer := false
-	if l.fast.Limit > 0 && seg.Options.HasFastOpen {
+	if l.fast.Limit > 0 && seg.Options.HasFastOpen && w.guard == nil {
 		var taken bool
 		if taken, offer = l.fastHandshake(now, seg, k, m, floor); taken {
 			l.release()
 			return
 		}
 	}
-	o := s.newOpening(now, seg, k, m, floor, l.options)
+	o := s.newOpening(now, seg, k, m, floor, l.options, w)
 	o.listener = l
 	o.iface = l.replyBy(m)
 	o.mu.Lock()
@@ -176,23 +190,23 @@ func (l *Listener) release() {
 func (o *opening) send(fill func(reply *tcp.Segment) bool) {
 	reply := o.stack.segments.Get().(*tcp.Segment)
 	if fill(reply) {
-		o.stack.reply(&o.flow.key, o.iface, reply)
+		o.stack.reply(&o.flow.key, o.iface, reply, &o.manner)
 	}
 	o.stack.segments.Put(reply)
 }
 
 // input takes a segment of the flow.
-func (o *opening) input(now sched.Time, seg *tcp.Segment, b *batch) bool {
+func (o *opening) input(now sched.Time, seg *tcp.Segment, m *ip.Meta, b *batch) bool {
 	o.mu.Lock()
 	if o.dead {
 		o.mu.Unlock()
 		return false
 	}
-	if o.silent {
+	if o.silent || !o.stack.admits(&o.manner, seg, m) {
 		o.mu.Unlock()
 		return true
 	}
-	if o.listener != nil && o.listener.closed.Load() {
+	if o.listener != nil && o.listener.closed.Load() && !o.inherit() {
 		o.send(func(reply *tcp.Segment) bool { return tcp.ResetFor(seg, reply) })
 		o.remove()
 		o.mu.Unlock()
@@ -219,6 +233,18 @@ func (o *opening) input(now sched.Time, seg *tcp.Segment, b *batch) bool {
 	return true
 }
 
+// inherit gives the record of a closed listener to another of its group; false if there is none. o.mu is held.
+func (o *opening) inherit() bool {
+	heir := o.listener.heir(&o.flow.key)
+	if heir == nil {
+		return false
+	}
+	o.listener.opening.Add(-1)
+	heir.opening.Add(1)
+	o.listener = heir
+	return true
+}
+
 // accept makes a connection of the record; o.mu is held and is released.
 func (o *opening) accept(now sched.Time, seg *tcp.Segment, b *batch) {
 	s := o.stack
@@ -236,6 +262,7 @@ func (o *opening) accept(now sched.Time, seg *tcp.Segment, b *batch) {
 	if o.listener != nil {
 		t.init(s, o.flow.key, o.iface, o.foreign)
 	}
+	t.manner = o.manner
 	ev := t.conn.Accept(s.cfg.TCP, now, &o.rec, seg)
 	o.dead = true
 	s.timers.Cancel(&o.timer)
@@ -276,7 +303,7 @@ func (o *opening) overflow(seg *tcp.Segment) {
 // §4.2.3.9, RFC 5927 §5.2), and soft ones may (RFC 5461 §4.1): nobody waits for this one but the peer, whose next SYN begins anew.
 func (o *opening) icmp(e *ip.Error, b *batch) {
 	o.mu.Lock()
-	if o.dead || o.silent || e.MTU > 0 || !e.HasSeq || !o.rec.Quoted(tcp.Seq(e.Seq)) {
+	if o.dead || o.silent || o.manner.ignoresICMP() || e.MTU > 0 || !e.HasSeq || !o.rec.Quoted(tcp.Seq(e.Seq)) {
 		o.mu.Unlock()
 		return
 	}

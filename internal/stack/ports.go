@@ -35,18 +35,33 @@ func (s *Stack) eachPort(local netip.Addr, remote netip.AddrPort, try func(port 
 // bindPort inserts b, choosing a random ephemeral port if it has none.
 func (s *Stack) bindPort(b *bind) error {
 	if b.addr.Port() != 0 {
-		return s.binds.insert(b)
+		return s.binds.insert(b, false)
 	}
 	addr := b.addr.Addr()
 	start := uint32(s.cfg.Rand())
 	for i := range uint32(numEphemeral) {
 		b.addr = netip.AddrPortFrom(addr, uint16(firstEphemeral+(start+i)%numEphemeral))
-		if s.binds.insert(b) == nil {
+		if s.binds.insert(b, true) == nil {
 			return nil
 		}
 	}
 	b.addr = netip.AddrPortFrom(addr, 0)
 	return syscall.EADDRINUSE
+}
+
+// portInUse reports whether a connection, or the record of one, has the port and an address of a binding. Only who does without
+// SO_REUSEADDR asks.
+func (s *Stack) portInUse(b *bind) (used bool) {
+	if b.addr.Port() == 0 {
+		return false
+	}
+	s.flows.each(func(f *flow) {
+		if k := &f.key; k.proto == b.proto && k.localPort == b.addr.Port() {
+			local := bind{proto: k.proto, addr: k.localAddr()}
+			used = used || b.overlaps(&local)
+		}
+	})
+	return used
 }
 
 // claimFlow puts f into the flow table, if need be in the place of a connection in TIME-WAIT that allows it.
@@ -61,9 +76,9 @@ func (s *Stack) claimFlow(f *flow) (floor issFloor, ok bool) {
 }
 
 // insertFlow puts f, whose key is complete but perhaps for the local port, into the flow table.
-func (s *Stack) insertFlow(f *flow, proto wire.Protocol) (floor issFloor, err error) {
+func (s *Stack) insertFlow(f *flow, proto wire.Protocol, b *Bound) (floor issFloor, err error) {
 	if f.key.localPort != 0 {
-		if s.binds.claimed(proto, f.key.localAddr()) {
+		if s.binds.claimed(proto, f.key.localAddr(), b.ReuseAddr, b.ReusePort) {
 			return issFloor{}, syscall.EADDRINUSE
 		}
 		floor, ok := s.claimFlow(f)

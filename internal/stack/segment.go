@@ -10,6 +10,7 @@ import (
 	"github.com/weirnet/weir/packet"
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
+	"github.com/weirnet/weir/tcp/auth"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -56,23 +57,29 @@ func (s *Stack) unzoned(a netip.Addr) (addr netip.Addr, iface int, err error) {
 }
 
 // push makes a packet of seg (taking its payload) and appends it to q; without a queue it is dropped.
-func (s *Stack) push(q *txQueue, k *flowKey, seg *tcp.Segment, mtu uint32) {
+func (s *Stack) push(q *txQueue, k *flowKey, seg *tcp.Segment, mtu uint32, w *manner) {
 	if q == nil {
 		seg.Payload.Release()
 		s.stats.noRoute.Add(1)
 		return
 	}
 	path := ip.Path{Iface: q.iface.index, Src: k.localAddr().Addr(), Dst: k.remoteAddr().Addr(), MTU: int(mtu)}
-	q.append(s.makePacket(&path, k.localPort, k.remotePort, seg))
+	q.append(s.makePacket(&path, k.localPort, k.remotePort, seg, w))
 }
 
 // makePacket builds the packet of a segment, its checksum partial.
-func (s *Stack) makePacket(path *ip.Path, srcPort, dstPort uint16, seg *tcp.Segment) *packet.Packet {
+func (s *Stack) makePacket(path *ip.Path, srcPort, dstPort uint16, seg *tcp.Segment, w *manner) *packet.Packet {
 	p := s.cfg.Packets.Get()
+	if w.guard != nil {
+		w.guard.Prepare(&seg.Options)
+	}
 	size := seg.Payload.Size()
 	p.Data().Merge(&seg.Payload)
 	b := p.Push(packet.Transport, seg.HeaderLen())
 	seg.PutHeader(b, srcPort, dstPort)
+	if w.guard != nil {
+		w.guard.Sign(&auth.Segment{Src: path.Src, Dst: path.Dst, Header: b, Payload: p.Data()})
+	}
 	p.Segs = 1
 	if seg.GSOSize > 0 && size > seg.GSOSize {
 		p.GSOSize = uint16(seg.GSOSize)
@@ -84,7 +91,9 @@ func (s *Stack) makePacket(path *ip.Path, srcPort, dstPort uint16, seg *tcp.Segm
 		}
 	}
 	s.partial(p, path, protoTCP, b, tcpChecksum, len(b)+size)
-	s.ip.Push(p, path, ip.Header{Protocol: protoTCP, TOS: seg.ECN, DF: true})
+	h := w.header(protoTCP, seg.ECN)
+	h.DF = true
+	s.ip.Push(p, path, h)
 	s.stats.segsOut.Add(uint64(p.Segs))
 	return p
 }
@@ -101,7 +110,7 @@ func (s *Stack) partial(p *packet.Packet, path *ip.Path, proto wire.Protocol, he
 }
 
 // reply sends a segment that belongs to no connection, back along the flow k: by an interface, or (0) by route.
-func (s *Stack) reply(k *flowKey, iface int, seg *tcp.Segment) {
+func (s *Stack) reply(k *flowKey, iface int, seg *tcp.Segment, w *manner) {
 	path, err := s.ip.Path(k.localAddr().Addr(), k.remoteAddr().Addr(), iface, true)
 	i := s.iface(path.Iface)
 	if err != nil || i == nil {
@@ -109,7 +118,7 @@ func (s *Stack) reply(k *flowKey, iface int, seg *tcp.Segment) {
 		s.stats.noRoute.Add(1)
 		return
 	}
-	i.queue(0).offer(s.makePacket(&path, k.localPort, k.remotePort, seg))
+	i.queue(0).offer(s.makePacket(&path, k.localPort, k.remotePort, seg, w))
 }
 
 // deliver is where ip hands transport its packets; false: nobody wants it.
@@ -167,7 +176,7 @@ func consumeTCP(p *packet.Packet) (wire.TCP, bool) {
 
 // tcpTaker is a flow's owner that takes segments; false: it is no longer the flow's owner, and the caller looks again.
 type tcpTaker interface {
-	input(now sched.Time, seg *tcp.Segment, b *batch) bool
+	input(now sched.Time, seg *tcp.Segment, m *ip.Meta, b *batch) bool
 }
 
 // segment hands a segment to its flow, or else to a listener or handler. It owns p (whose payload is in seg).
@@ -178,7 +187,7 @@ func (s *Stack) segment(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.
 		if !ok {
 			break
 		}
-		if owner.input(now, seg, b) {
+		if owner.input(now, seg, m, b) {
 			p.Release()
 			return
 		}
@@ -219,7 +228,7 @@ func (s *Stack) icmpError(now sched.Time, e *ip.Error) {
 func (s *Stack) mayHaveSent(e *ip.Error) bool {
 	switch e.Protocol {
 	case protoUDP:
-		_, ok := s.binds.find(protoUDP, netip.AddrPortFrom(e.Src, e.SrcPort), e.Scope, false).(*UDP)
+		_, ok := s.binds.find(protoUDP, netip.AddrPortFrom(e.Src, e.SrcPort), netip.AddrPortFrom(e.Dst, e.DstPort), e.Scope, false).(*UDP)
 		return ok
 	case wire.ProtoICMP, wire.ProtoICMPv6:
 		return s.pings.any(func(p *Ping) bool { return p.proto == e.Protocol && fits(p.local, e.Src) && fits(p.remote, e.Dst) })

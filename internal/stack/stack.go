@@ -65,6 +65,7 @@ type Stack struct {
 	binds     bindTable
 	numbers   tcp.Numbers
 	portKey   siphash.Key
+	labelKey  siphash.Key   // of flow labels
 	nextTry   atomic.Uint32 // RFC 6056 algorithm 3: the counter
 	memory    memory
 	left      leftovers
@@ -109,6 +110,8 @@ func New(c Config) *Stack {
 	s.inline = sched.OneGoroutine(c.Clock)
 	s.flows.init(siphash.Key{K0: c.Rand(), K1: c.Rand()})
 	s.portKey = siphash.Key{K0: c.Rand(), K1: c.Rand()}
+	s.binds.key = siphash.Key{K0: c.Rand(), K1: c.Rand()}
+	s.labelKey = siphash.Key{K0: c.Rand(), K1: c.Rand()}
 	s.numbers.Key = siphash.Key{K0: c.Rand(), K1: c.Rand()}
 	s.segments.New = func() any { return new(tcp.Segment) }
 	s.batches.New = func() any { return new(batch) }

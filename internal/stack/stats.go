@@ -17,6 +17,7 @@ type counters struct {
 	cookiesSent, cookiesReceived, cookiesFailed                        atomic.Uint64
 	fastActive, fastActiveFail, fastBlackhole                          atomic.Uint64
 	fastPassive, fastPassiveFail, fastOverflow, fastRequests           atomic.Uint64
+	minTTLDrops, authMissing, authUnexpected, authUnknownKey, authBad  atomic.Uint64
 	udpIn, udpOut, udpNoPort, udpBad, udpOverflow                      atomic.Uint64
 }
 
@@ -41,6 +42,11 @@ type TCPStats struct {
 	RequestDrops              uint64 // SYNs beyond MaxPendingRequests
 	MemoryDrops               uint64 // segments refused because the memory budget was used up
 	NoRoute                   uint64 // segments dropped for want of a way
+	MinTTLDrops               uint64 // segments and datagrams that came from too far away (RFC 5082)
+	AuthMissing               uint64 // segments dropped because they are not signed (TCP-MD5, TCP-AO), and have to be,
+	AuthUnexpected            uint64 // because they are signed though nobody has a key, or by the other kind,
+	AuthUnknownKey            uint64 // because they name a key of TCP-AO that nobody knows,
+	AuthBad                   uint64 // because their digest is wrong
 	SynCookiesSent            uint64 // SYNs answered with a cookie
 	SynCookiesReceived        uint64 // ACKs with a good cookie
 	SynCookiesFailed          uint64 // ACKs to a listener that has sent cookies, without a good one
@@ -75,6 +81,8 @@ func (s *Stack) Stats() Stats {
 			ActiveOpens: c.activeOpens.Load(), PassiveOpens: c.passiveOpens.Load(), SegmentsIn: c.segsIn.Load(), SegmentsOut: c.segsOut.Load(),
 			BadSegments: c.badSegments.Load(), ResetsOut: c.resetsOut.Load(), BacklogDrops: c.backlogDrops.Load(),
 			RequestDrops: c.requestDrops.Load(), MemoryDrops: c.memoryDrops.Load(), NoRoute: c.noRoute.Load(),
+			MinTTLDrops: c.minTTLDrops.Load(), AuthMissing: c.authMissing.Load(), AuthUnexpected: c.authUnexpected.Load(),
+			AuthUnknownKey: c.authUnknownKey.Load(), AuthBad: c.authBad.Load(),
 			SynCookiesSent: c.cookiesSent.Load(), SynCookiesReceived: c.cookiesReceived.Load(), SynCookiesFailed: c.cookiesFailed.Load(),
 			FastOpenActive: c.fastActive.Load(), FastOpenActiveFail: c.fastActiveFail.Load(), FastOpenBlackhole: c.fastBlackhole.Load(),
 			FastOpenPassive: c.fastPassive.Load(), FastOpenPassiveFail: c.fastPassiveFail.Load(), FastOpenOverflow: c.fastOverflow.Load(),

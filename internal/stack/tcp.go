@@ -11,6 +11,7 @@ import (
 	"github.com/weirnet/weir/internal/ip"
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
+	"github.com/weirnet/weir/tcp/auth"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -34,7 +35,8 @@ type TCP struct {
 	pathGen  uint64
 	pathMTU  uint32
 	hash     uint32 // of the flow: its transmit queue, at devices with several
-	bound    int32  // the interface that it keeps to: of its scope, or asked for; 0: by route
+	manner   manner
+	bound    int32 // the interface that it keeps to: of its scope, or asked for; 0: by route
 
 	inTable     bool
 	leftBehind  bool  // in stack.left
@@ -59,7 +61,9 @@ func (t *TCP) Stack() *Stack { return t.stack }
 type Bound struct {
 	Local       netip.AddrPort // zero parts are chosen
 	Iface       int            // 0: by route
-	Transparent bool           // Local may be an address that is not ours
+	ReuseAddr   bool           // SO_REUSEADDR and SO_REUSEPORT: Local may be that of sockets which have the same set
+	ReusePort   bool
+	Transparent bool // Local may be an address that is not ours
 	// TCP is what the connection starts with; nil: the defaults.
 	TCP *tcp.Options
 	// FastOpen uses TCP Fast Open (RFC 7413): the SYN asks for a cookie or, if one is known, carries the first data. It then waits for that,
@@ -67,6 +71,10 @@ type Bound struct {
 	FastOpen bool
 	// Data is queued before the SYN is sent.
 	Data []byte
+	// Traffic is what it asks of IP.
+	Traffic Traffic
+	// Keys are those by which segments of TCP are signed, if the peer has one; nil: none are.
+	Keys *auth.Keys
 }
 
 // init makes t a socket of s for the flow of key. The caller has it to itself.
@@ -97,7 +105,7 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 	local := netip.AddrPortFrom(path.Src, b.Local.Port())
 	t.mu.Lock()
 	t.init(s, makeKey(protoTCP, local, remote, s.scope(&path)), b.Iface, b.Transparent)
-	floor, err := s.insertFlow(&t.flow, protoTCP)
+	floor, err := s.insertFlow(&t.flow, protoTCP, &b)
 	if err != nil {
 		t.mu.Unlock()
 		return err
@@ -105,8 +113,10 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 	t.inTable = true
 	t.usePath(&path, gen)
 	now := s.now()
+	t.manner = s.manner(&t.flow.key, b.Traffic, b.Keys)
 	p := s.params(now, &t.flow.key, path.MTU, floor, b.TCP)
-	if b.FastOpen {
+	p.AuthSpace = t.manner.guard.Space()
+	if b.FastOpen && t.manner.guard == nil {
 		p.FastOpen = s.fastParams(now, &t.flow.key, len(b.Data) == 0)
 	}
 	t.conn.Connect(s.cfg.TCP, now, p)
@@ -202,7 +212,7 @@ func (t *TCP) output(now sched.Time) {
 			break
 		}
 		left -= seg.Payload.Size()
-		s.push(q, &t.flow.key, seg, t.pathMTU)
+		s.push(q, &t.flow.key, seg, t.pathMTU, &t.manner)
 	}
 	s.segments.Put(seg)
 	t.arm()
@@ -237,6 +247,7 @@ func (t *TCP) Expire(now sched.Time) {
 		return
 	}
 	ev := t.conn.Expire(now)
+	t.manner.rehash = t.conn.Timeouts()
 	t.output(now)
 	r := t.settle(now, ev)
 	t.mu.Unlock()
@@ -253,12 +264,16 @@ func (t *TCP) notify(r Ready) {
 }
 
 // input takes a segment of the flow; false if t is no longer the flow's (look it up again).
-func (t *TCP) input(now sched.Time, seg *tcp.Segment, b *batch) bool {
+func (t *TCP) input(now sched.Time, seg *tcp.Segment, m *ip.Meta, b *batch) bool {
 	s := t.stack
 	t.mu.Lock()
 	if !t.inTable {
 		t.mu.Unlock()
 		return false
+	}
+	if !s.admits(&t.manner, seg, m) {
+		t.mu.Unlock()
+		return true
 	}
 	if seg.Payload.Size() > 0 && !t.mayTake(seg) {
 		// The peer sends it again. What it acknowledges, and so gives back, counts all the same.

@@ -149,6 +149,11 @@ func (t *TCP) SetUserTimeout(d time.Duration) error {
 	return t.option(func(sched.Time) error { t.conn.SetUserTimeout(d); return nil })
 }
 
+// SetMaxSegment bounds the payload of segments sent from now on, options counted.
+func (t *TCP) SetMaxSegment(n int) error {
+	return t.option(func(now sched.Time) error { t.conn.SetMaxSegment(now, n); return nil })
+}
+
 // SetCongestion chooses the congestion control by name.
 func (t *TCP) SetCongestion(name string) error {
 	return t.option(func(sched.Time) error { return t.conn.SetCongestion(name) })
@@ -172,7 +177,7 @@ func (t *TCP) option(fn func(now sched.Time) error) error {
 func (t *TCP) icmp(now sched.Time, e *ip.Error, b *batch) {
 	s := t.stack
 	t.mu.Lock()
-	if !t.inTable || !e.HasSeq || !t.conn.InFlight(tcp.Seq(e.Seq)) {
+	if !t.inTable || t.manner.ignoresICMP() || !e.HasSeq || !t.conn.InFlight(tcp.Seq(e.Seq)) {
 		t.mu.Unlock()
 		return
 	}

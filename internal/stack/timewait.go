@@ -3,19 +3,21 @@ package stack
 import (
 	"sync"
 
+	"github.com/weirnet/weir/internal/ip"
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
 )
 
 // timeWait is a connection in TIME-WAIT.
 type timeWait struct {
-	flow  flow
-	timer sched.Node
-	stack *Stack
-	mu    sync.Mutex
-	rec   tcp.TimeWait
-	iface int32 // as TCP.bound
-	dead  bool
+	flow   flow
+	timer  sched.Node
+	stack  *Stack
+	mu     sync.Mutex
+	rec    tcp.TimeWait
+	iface  int32 // as TCP.bound
+	manner manner
+	dead   bool
 }
 
 // maxTimeWaits bounds the memory of connections that are over, to some 30 MB. One more ends at once: better a small risk for its flow
@@ -29,7 +31,7 @@ func (s *Stack) enterTimeWait(now sched.Time, t *TCP) {
 		s.flows.remove(&t.flow)
 		return
 	}
-	w := &timeWait{stack: s, iface: t.bound, rec: tcp.NewTimeWait(now, &t.conn)}
+	w := &timeWait{stack: s, iface: t.bound, manner: t.manner, rec: tcp.NewTimeWait(now, &t.conn)}
 	w.flow = flow{key: t.flow.key, owner: w}
 	w.timer.Owner = w
 	w.mu.Lock()
@@ -41,18 +43,21 @@ func (s *Stack) enterTimeWait(now sched.Time, t *TCP) {
 	s.timers.Arm(&w.timer, w.rec.Deadline())
 }
 
-func (w *timeWait) input(now sched.Time, seg *tcp.Segment, _ *batch) bool {
+func (w *timeWait) input(now sched.Time, seg *tcp.Segment, m *ip.Meta, _ *batch) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.dead {
 		return false
 	}
 	s := w.stack
+	if !s.admits(&w.manner, seg, m) {
+		return true
+	}
 	reply := s.segments.Get().(*tcp.Segment)
 	defer s.segments.Put(reply)
 	switch w.rec.Input(now, seg, reply) {
 	case tcp.TimeWaitReply:
-		s.reply(&w.flow.key, int(w.iface), reply)
+		s.reply(&w.flow.key, int(w.iface), reply, &w.manner)
 	case tcp.TimeWaitReopen:
 		w.remove()
 		return false

@@ -28,6 +28,7 @@ type UDP struct {
 	queue       datagrams
 	limit       int   // of the queue
 	err         error // from ICMP, reported once
+	traffic     Traffic
 	path        ip.Path
 	pathGen     uint64
 	connected   bool
@@ -55,9 +56,10 @@ func (s *Stack) ConnectUDP(u *UDP, remote netip.AddrPort, b Bound) error {
 	}
 	local := netip.AddrPortFrom(path.Src, b.Local.Port())
 	u.init(s, b.Transparent)
+	u.traffic = b.Traffic
 	u.connect(makeKey(protoUDP, local, remote, s.scope(&path)), b.Iface)
 	u.path, u.pathGen = path, gen
-	if _, err := s.insertFlow(&u.flow, protoUDP); err != nil {
+	if _, err := s.insertFlow(&u.flow, protoUDP, &b); err != nil {
 		return err
 	}
 	return u.unlessClosed()
@@ -73,7 +75,9 @@ func (u *UDP) connect(key flowKey, iface int) {
 // ListenUDP makes u an unconnected socket. Errors: EADDRINUSE, EADDRNOTAVAIL (the address is not ours), net.ErrClosed.
 func (s *Stack) ListenUDP(u *UDP, addr netip.AddrPort, o ListenOptions) error {
 	u.init(s, o.Transparent)
-	u.bind = bind{proto: protoUDP, addr: addr, family: o.Family, iface: o.Iface, transparent: o.Transparent, owner: u}
+	u.traffic = o.Traffic
+	u.bind = bind{proto: protoUDP, addr: addr, family: o.Family, iface: o.Iface, transparent: o.Transparent,
+		reuseAddr: o.ReuseAddr, reusePort: o.ReusePort, owner: u}
 	if err := s.checkLocal(&u.bind); err != nil {
 		return err
 	}
@@ -232,12 +236,23 @@ func (u *UDP) send(b []byte, path *ip.Path, dstPort uint16) error {
 	length := wire.UDPLen + len(b)
 	wire.PutUDP(h, wire.UDPFields{SrcPort: u.LocalAddr().Port(), DstPort: dstPort, Length: length})
 	s.partial(p, path, protoUDP, h, udpChecksum, length)
+	header := u.header(path, dstPort)
 	if length+headerSize(is4)-20 > path.MTU {
-		return s.ip.Send(s.now(), p, path, ip.Header{Protocol: protoUDP})
+		return s.ip.Send(s.now(), p, path, header)
 	}
-	s.ip.Push(p, path, ip.Header{Protocol: protoUDP})
+	s.ip.Push(p, path, header)
 	q.append(p)
 	return nil
+}
+
+// header is the IP header of a datagram; u.mu is held.
+func (u *UDP) header(path *ip.Path, dstPort uint16) ip.Header {
+	w := manner{Traffic: u.traffic}
+	if !path.Dst.Is4() && w.FlowLabel == AutoFlowLabel {
+		k := makeKey(protoUDP, netip.AddrPortFrom(path.Src, u.LocalAddr().Port()), netip.AddrPortFrom(path.Dst, dstPort), 0)
+		w.label = u.stack.flowLabel(&k)
+	}
+	return w.header(protoUDP, u.traffic.TOS)
 }
 
 // maxDatagram is the largest payload that the 16-bit lengths of UDP and IPv4 allow.
@@ -260,8 +275,13 @@ func (u *UDP) resume(sched.Time) {
 func (u *UDP) nextWaiter() *txWaiter { return &u.next }
 
 // take queues a datagram that came in.
-func (u *UDP) take(p *packet.Packet, src netip.AddrPort, b *batch) {
+func (u *UDP) take(p *packet.Packet, src netip.AddrPort, ttl uint8, b *batch) {
 	u.mu.Lock()
+	if ttl < u.traffic.MinTTL {
+		u.mu.Unlock()
+		u.stack.stats.minTTLDrops.Add(1)
+		return
+	}
 	ok := !u.closed && !u.readClosed && u.queue.add(p, src, u.limit)
 	u.mu.Unlock()
 	if !ok {
@@ -286,7 +306,7 @@ func (u *UDP) icmp(now sched.Time, e *ip.Error, b *batch) {
 	b.wake(u.notifier, ReadReady|WriteReady)
 }
 
-// Close closes the socket. What is unread is dropped.
+// Close closes the socket. What is unread is dropped, unless others share the port: then it is theirs.
 func (u *UDP) Close() error {
 	u.mu.Lock()
 	if u.closed {
@@ -294,19 +314,43 @@ func (u *UDP) Close() error {
 		return net.ErrClosed
 	}
 	u.closed = true
-	u.queue.drop()
+	left := datagrams{stack: u.stack}
+	u.queue.moveTo(&left)
 	u.mu.Unlock()
 	if u.connected {
 		u.stack.flows.remove(&u.flow)
 	} else {
 		u.stack.binds.remove(&u.bind)
+		u.bequeath(&left)
 	}
+	left.drop()
 	u.stack.relieve()
 	if u.notifier != nil {
 		u.notifier.Notify(ReadReady | WriteReady)
 	}
 	return nil
 }
+
+// bequeath gives what was not read to the other sockets of the group (SO_REUSEPORT), and counts as overflow what they have no room for.
+func (u *UDP) bequeath(left *datagrams) {
+	s := u.stack
+	for u.bind.reusePort && left.n > 0 {
+		g := left.first()
+		heir, ok := s.binds.find(protoUDP, u.bind.addr, g.src, u.bind.iface, u.bind.transparent).(*UDP)
+		if !ok || !heir.bind.reusePort {
+			return
+		}
+		p := s.cfg.Packets.Get()
+		left.charge(-g.buf.Footprint())
+		p.Data().Merge(&g.buf)
+		heir.take(p, g.src, maxTTL, nil)
+		p.Release()
+		left.pop()
+	}
+}
+
+// maxTTL is that of a datagram that was let in before.
+const maxTTL = 255
 
 func (u *UDP) shut() { _ = u.Close() }
 
@@ -331,11 +375,11 @@ func (s *Stack) deliverUDP(now sched.Time, p *packet.Packet, m *ip.Meta, b *batc
 	s.stats.udpIn.Add(1)
 	owner := s.flows.find(&k)
 	if owner == nil {
-		owner = s.binds.find(protoUDP, dst, m.Iface, m.Foreign)
+		owner = s.binds.find(protoUDP, dst, k.remoteAddr(), m.Iface, m.Foreign)
 	}
 	switch o := owner.(type) {
 	case *UDP:
-		o.take(p, src, b)
+		o.take(p, src, m.TTL, b)
 	case *UDPRequest:
 		return o.take(p, src, b) // releases p when it answers true
 	default:

@@ -190,7 +190,7 @@ func (k *Keys) WithAO(a AOKey) (*Keys, error) {
 	return c, c.Check()
 }
 
-// WithoutAO is k without the key for TCP-AO of these peers and IDs; ENOENT if there is none.
+// WithoutAO is k without the key for TCP-AO of just these peers and IDs; ENOENT if there is none.
 func (k *Keys) WithoutAO(peer netip.Prefix, sendID, recvID uint8) (*Keys, error) {
 	c := k.clone()
 	n := len(c.AO)
@@ -199,4 +199,14 @@ func (k *Keys) WithoutAO(peer netip.Prefix, sendID, recvID uint8) (*Keys, error)
 		return nil, syscall.ENOENT
 	}
 	return c, nil
+}
+
+// WithoutIDs is WithoutAO for the keys of one peer, among which the IDs are enough.
+func (k *Keys) WithoutIDs(sendID, recvID uint8) (*Keys, error) {
+	for i := range k.AO {
+		if a := &k.AO[i]; a.SendID == sendID && a.RecvID == recvID {
+			return k.WithoutAO(a.Peer, sendID, recvID)
+		}
+	}
+	return nil, syscall.ENOENT
 }

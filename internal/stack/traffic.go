@@ -1,0 +1,126 @@
+package stack
+
+import (
+	"github.com/weirnet/weir/internal/ip"
+	"github.com/weirnet/weir/tcp"
+	"github.com/weirnet/weir/tcp/auth"
+	"github.com/weirnet/weir/wire"
+)
+
+// Traffic is what a socket asks of IP for its packets.
+type Traffic struct {
+	TTL    uint8 // of IPv4, and the hop limit of IPv6; 0: the stack's
+	TOS    uint8 // type of service or traffic class: the DSCP in its upper six bits. The ECN bits are the transport's
+	MinTTL uint8 // what comes with less is dropped (RFC 5082); 0: nothing is
+	// FlowLabel of IPv6: AutoFlowLabel, NoFlowLabel, or one of 20 bits.
+	FlowLabel int32
+}
+
+// Values of Traffic.FlowLabel.
+const (
+	// AutoFlowLabel is one for each flow, by a keyed hash of addresses and ports, so that routers may tell flows apart and keep each to its
+	// way (RFC 6437 §3). A connection has another after a timeout, so that it is routed round what may have failed (as Linux does).
+	AutoFlowLabel int32 = 0
+	NoFlowLabel   int32 = -1
+)
+
+const ecnBits = 3 // of TOS (RFC 3168 §5)
+
+// manner is how the packets of one connection, or of the record of one, are sent, and what is asked of those that come.
+type manner struct {
+	Traffic
+	label  uint32      // by which an automatic flow label is made; 0: no label
+	rehash uint32      // how often it was changed
+	guard  *auth.Guard // signs and verifies; nil: nothing is signed
+}
+
+// manner is that of a flow.
+func (s *Stack) manner(k *flowKey, t Traffic, keys *auth.Keys) manner {
+	m := manner{Traffic: t, guard: auth.NewGuard(keys.For(k.remoteAddr()), k.localAddr(), k.remoteAddr())}
+	if t.FlowLabel == AutoFlowLabel && !k.is4() {
+		m.label = s.flowLabel(k)
+	}
+	return m
+}
+
+// flowLabel is what the label of a flow is made from: never 0.
+func (s *Stack) flowLabel(k *flowKey) uint32 { return uint32(k.hash(s.labelKey)) | 1 }
+
+// header is the IP header for a packet of the flow.
+func (m *manner) header(proto wire.Protocol, ecn uint8) ip.Header {
+	h := ip.Header{Protocol: proto, TTL: m.TTL, TOS: m.TOS&^ecnBits | ecn&ecnBits}
+	switch {
+	case m.FlowLabel > 0:
+		h.FlowLabel = uint32(m.FlowLabel)
+	case m.FlowLabel == AutoFlowLabel && m.label != 0:
+		const golden = 0x9e3779b1 // labels that follow upon one another are far apart
+		h.FlowLabel = max((m.label+m.rehash*golden)>>12, 1)
+	}
+	return h
+}
+
+// admits reports whether a segment may go on to its connection: it has come from near enough, and is signed as it must be. Dropped
+// segments get no answer (RFC 2385 §2.0, RFC 5925 §7.5).
+func (s *Stack) admits(w *manner, seg *tcp.Segment, m *ip.Meta) bool {
+	if m.TTL < w.MinTTL {
+		s.stats.minTTLDrops.Add(1)
+		return false
+	}
+	return w.guard == nil && seg.Options.AuthKind == 0 || s.authentic(w.guard, seg, m)
+}
+
+// ignoresICMP reports whether ICMP errors are not believed: nothing authenticates them, and the connection is to be safe from strangers
+// (RFC 5925 §7.8).
+func (w *manner) ignoresICMP() bool { return w.guard != nil && w.guard.IgnoresICMP() }
+
+// authentic verifies the signature of a segment, and counts what is wrong.
+func (s *Stack) authentic(g *auth.Guard, seg *tcp.Segment, m *ip.Meta) bool {
+	v := auth.Unexpected
+	if g != nil {
+		v = g.Verify(&auth.Segment{Src: m.Src, Dst: m.Dst, Header: seg.Header, Payload: &seg.Payload}, &seg.Options)
+	}
+	switch v {
+	case auth.Good:
+		return true
+	case auth.Missing:
+		s.stats.authMissing.Add(1)
+	case auth.Unexpected:
+		s.stats.authUnexpected.Add(1)
+	case auth.UnknownKey:
+		s.stats.authUnknownKey.Add(1)
+	case auth.Bad:
+		s.stats.authBad.Add(1)
+	}
+	return false
+}
+
+// listenerOf is the listener that a segment of no connection is for; nil if there is none.
+func (s *Stack) listenerOf(k *flowKey, m *ip.Meta) *Listener {
+	l, _ := s.binds.find(protoTCP, k.localAddr(), k.remoteAddr(), m.Iface, m.Foreign).(*Listener)
+	return l
+}
+
+// SetTraffic changes what the socket asks of IP: fn gets what it was.
+func (t *TCP) SetTraffic(fn func(*Traffic)) error {
+	return t.configure(func() error {
+		fn(&t.manner.Traffic)
+		if t.manner.label = 0; t.manner.FlowLabel == AutoFlowLabel && !t.flow.key.is4() {
+			t.manner.label = t.stack.flowLabel(&t.flow.key)
+		}
+		return nil
+	})
+}
+
+// Traffic is what the socket asks of IP.
+func (t *TCP) Traffic() Traffic {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.manner.Traffic
+}
+
+// SetTraffic changes what the socket asks of IP: fn gets what it was.
+func (u *UDP) SetTraffic(fn func(*Traffic)) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	fn(&u.traffic)
+}

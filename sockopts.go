@@ -1,0 +1,245 @@
+package weir
+
+import (
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/weirnet/weir/internal/stack"
+	"github.com/weirnet/weir/tcp"
+	"github.com/weirnet/weir/tcp/auth"
+)
+
+// SockOpts are the options of a socket. Control functions get them filled with the defaults, and change what they want before the socket's
+// first packet: those of a listener are in force for each of its connections from the SYN on.
+type SockOpts struct {
+	// Network is "tcp" or "udp". It and the addresses are for information.
+	Network       string
+	Local, Remote netip.AddrPort
+
+	// SendBuffer and ReceiveBuffer limit the queues, in bytes; 0: as Config says. TCP's window and window scale follow ReceiveBuffer.
+	SendBuffer, ReceiveBuffer int
+	// Transparent lets Local be an address that is not ours.
+	Transparent bool
+
+	// ReuseAddr is SO_REUSEADDR as Linux has it. Of listeners, for which it is set as package net does: the port may be that of
+	// connections which there are, or which are over and in TIME-WAIT. Of UDP sockets: several that all set it may have one address and
+	// port; what is for one host goes to the one that was opened last.
+	ReuseAddr bool
+	// ReusePort is SO_REUSEPORT: listeners, or UDP sockets, that all set it may have one address and port. They share what comes: which of
+	// them takes a connection, or the datagrams of a flow, a keyed hash of addresses and ports decides. It stays the same as long as the
+	// group does, and when it changes, for most. When one is closed, the others take over what waited in its queue.
+	ReusePort bool
+
+	// TTL of IPv4, and hop limit of IPv6, of what is sent; 0: 64.
+	TTL uint8
+	// MinTTL drops what comes with less: with 255 at both ends only a neighbour can have sent it (GTSM, RFC 5082; IP_MINTTL).
+	MinTTL uint8
+	// TOS is IPv4's type of service and IPv6's traffic class: the DSCP in the upper six bits. The ECN bits are the stack's own.
+	TOS uint8
+	// FlowLabel of IPv6: AutoFlowLabel, NoFlowLabel, or one of 20 bits.
+	FlowLabel int32
+
+	// Of TCP alone: the congestion control (empty: as Config says), Nagle's algorithm off, keep-alive probes, and how long sent data
+	// may stay unacknowledged (0: about 15 minutes).
+	Congestion  string
+	NoDelay     bool
+	KeepAlive   net.KeepAliveConfig
+	UserTimeout time.Duration
+	// MaxSegment bounds the payload of a segment in both directions, TCP options counted (TCP_MAXSEG): it is announced to the peer. At
+	// least 88; 0: what the path takes.
+	MaxSegment int
+	// ECN is which kind of Explicit Congestion Notification to ask for and to take.
+	ECN ECNMode
+
+	// MD5 are keys of TCP-MD5 (RFC 2385), and AO of TCP-AO (RFC 5925), by which routers protect their connections: each segment to and
+	// from a peer that has a key is signed, and what is not, or wrongly, is dropped without an answer and counted. A peer has keys of one
+	// kind at most.
+	MD5 []TCPMD5Key
+	AO  []TCPAOKey
+	// AcceptICMP lets ICMP errors, which nobody signs, have their effect on connections that TCP-AO protects (RFC 5925 §7.8).
+	AcceptICMP bool
+}
+
+// Values of SockOpts.FlowLabel.
+const (
+	AutoFlowLabel = stack.AutoFlowLabel // one for each flow, by a keyed hash (RFC 6437); a connection has another after a timeout
+	NoFlowLabel   = stack.NoFlowLabel
+)
+
+// TCPMD5Key is a key of TCP-MD5: 1 to 80 bytes, for connections with the peers of a prefix (the zero Prefix: with all). Of several that fit,
+// the longest prefix counts.
+type TCPMD5Key = auth.MD5Key
+
+// TCPAOKey is a master key tuple of TCP-AO: peers (the zero Prefix: all), the IDs by which both ends name it, algorithm and key.
+type TCPAOKey = auth.AOKey
+
+// TCPAOAlgorithm is how a TCPAOKey makes digests.
+type TCPAOAlgorithm = auth.Algorithm
+
+// The algorithms of TCP-AO: both of RFC 5926, and HMAC-SHA-256 cut to 128 bits, which many routers have.
+const (
+	AOHMACSHA1   = auth.HMACSHA1
+	AOAESCMAC    = auth.AESCMAC
+	AOHMACSHA256 = auth.HMACSHA256
+)
+
+// options are a socket's before Control and after.
+func options(control func(*SockOpts) error, o SockOpts) (SockOpts, error) {
+	o.NoDelay = true
+	o.KeepAlive.Enable = true
+	if control == nil {
+		return o, nil
+	}
+	if err := control(&o); err != nil {
+		return o, err
+	}
+	if o.FlowLabel < NoFlowLabel || o.FlowLabel > 1<<20-1 {
+		return o, syscall.EINVAL
+	}
+	if err := o.allKeys().Check(); err != nil {
+		return o, err
+	}
+	return o, checkCongestion(o.Congestion)
+}
+
+// tcp is what a connection starts with.
+func (o *SockOpts) tcp() *tcp.Options {
+	idle, interval, count := keepAlive(o.KeepAlive)
+	return &tcp.Options{
+		SendBuffer: o.SendBuffer, ReceiveBuffer: o.ReceiveBuffer, MSS: o.MaxSegment, Congestion: o.Congestion, Nagle: !o.NoDelay,
+		UserTimeout: o.UserTimeout, KeepAlive: tcp.KeepAlive{Idle: idle, Interval: interval, Count: count},
+		ECN: o.ECN,
+	}
+}
+
+// traffic is what is asked of IP.
+func (o *SockOpts) traffic() stack.Traffic {
+	return stack.Traffic{TTL: o.TTL, TOS: o.TOS, MinTTL: o.MinTTL, FlowLabel: o.FlowLabel}
+}
+
+func (o *SockOpts) allKeys() *auth.Keys {
+	return &auth.Keys{MD5: o.MD5, AO: o.AO, AcceptICMP: o.AcceptICMP}
+}
+
+// keys are the keys; nil if there are none.
+func (o *SockOpts) keys() *auth.Keys {
+	if len(o.MD5) == 0 && len(o.AO) == 0 {
+		return nil
+	}
+	return o.allKeys()
+}
+
+// SetTTL sets the TTL, or hop limit, of what is sent; 0: 64.
+func (c *TCPConn) SetTTL(n uint8) error {
+	return c.set(c.sock.SetTraffic(func(t *stack.Traffic) { t.TTL = n }))
+}
+
+// SetMinTTL drops what comes with a lesser TTL (GTSM, RFC 5082); 0: nothing is dropped.
+func (c *TCPConn) SetMinTTL(n uint8) error {
+	return c.set(c.sock.SetTraffic(func(t *stack.Traffic) { t.MinTTL = n }))
+}
+
+// SetTOS sets type of service or traffic class: the DSCP in the upper six bits; the lower two are the stack's.
+func (c *TCPConn) SetTOS(tos uint8) error {
+	return c.set(c.sock.SetTraffic(func(t *stack.Traffic) { t.TOS = tos }))
+}
+
+// SetFlowLabel sets the flow label of IPv6: AutoFlowLabel, NoFlowLabel, or one of 20 bits.
+func (c *TCPConn) SetFlowLabel(label int32) error {
+	if label < NoFlowLabel || label > 1<<20-1 {
+		return c.set(syscall.EINVAL)
+	}
+	return c.set(c.sock.SetTraffic(func(t *stack.Traffic) { t.FlowLabel = label }))
+}
+
+// SetMaxSegment bounds the payload of segments sent from now on, TCP options counted (TCP_MAXSEG). At least 88.
+func (c *TCPConn) SetMaxSegment(n int) error { return c.set(c.sock.SetMaxSegment(n)) }
+
+// SetTCPMD5 changes the key of TCP-MD5 (RFC 2385), in both directions at once; an empty one ends signing.
+func (c *TCPConn) SetTCPMD5(key []byte) error {
+	return c.set(c.sock.SetKeys(func(k *auth.Keys) (*auth.Keys, error) {
+		if len(key) > 0 {
+			return (*auth.Keys)(nil).WithMD5(TCPMD5Key{Key: key})
+		}
+		if k != nil && len(k.AO) > 0 {
+			return nil, syscall.EINVAL
+		}
+		return nil, nil
+	}))
+}
+
+// AddAOKey adds a key of TCP-AO to a connection that began with one. It is used once UseAOKey says so, or the peer asks for it.
+func (c *TCPConn) AddAOKey(key TCPAOKey) error {
+	return c.set(c.sock.SetKeys(func(k *auth.Keys) (*auth.Keys, error) { return k.WithAO(key) }))
+}
+
+// DeleteAOKey takes a key of TCP-AO away. syscall.EBUSY: it is the one in use, or that which the peer is asked for. ENOENT: there is none.
+func (c *TCPConn) DeleteAOKey(sendID, recvID uint8) error {
+	current, next, err := c.sock.AOKeys()
+	if err == nil && (current == sendID || next == recvID) {
+		err = syscall.EBUSY
+	}
+	if err == nil {
+		err = c.sock.SetKeys(func(k *auth.Keys) (*auth.Keys, error) { return k.WithoutIDs(sendID, recvID) })
+	}
+	return c.set(err)
+}
+
+// UseAOKey rolls the key of TCP-AO over: sign with that of this SendID, and ask the peer (RNextKeyID) to sign with that of this RecvID. A
+// negative ID changes nothing. ENOENT: there is no such key.
+func (c *TCPConn) UseAOKey(sendID, recvID int) error { return c.set(c.sock.UseAO(sendID, recvID)) }
+
+// AOKeys returns the SendID of the key of TCP-AO in use, and the RecvID of that which the peer is asked for.
+func (c *TCPConn) AOKeys() (sendID, recvID uint8, err error) {
+	sendID, recvID, err = c.sock.AOKeys()
+	return sendID, recvID, c.set(err)
+}
+
+// SetTCPMD5 changes a key of TCP-MD5 for connections to come with the peers of just this prefix; an empty one takes it away.
+func (l *TCPListener) SetTCPMD5(key TCPMD5Key) error {
+	return l.setKeys(func(k *auth.Keys) (*auth.Keys, error) { return k.WithMD5(key) })
+}
+
+// AddAOKey adds a key of TCP-AO for connections to come.
+func (l *TCPListener) AddAOKey(key TCPAOKey) error {
+	return l.setKeys(func(k *auth.Keys) (*auth.Keys, error) { return k.WithAO(key) })
+}
+
+// DeleteAOKey takes a key of TCP-AO away for connections to come: that of just these peers and IDs.
+func (l *TCPListener) DeleteAOKey(peer netip.Prefix, sendID, recvID uint8) error {
+	return l.setKeys(func(k *auth.Keys) (*auth.Keys, error) { return k.WithoutAO(peer, sendID, recvID) })
+}
+
+func (l *TCPListener) setKeys(fn func(*auth.Keys) (*auth.Keys, error)) error {
+	err := net.ErrClosed
+	if !l.closed.Load() {
+		err = l.sock.SetKeys(fn)
+	}
+	if err != nil {
+		return l.fail("set", "setsockopt", err)
+	}
+	return nil
+}
+
+// SetTTL sets the TTL, or hop limit, of datagrams; 0: 64.
+func (c *UDPConn) SetTTL(n uint8) error { return c.setTraffic(func(t *stack.Traffic) { t.TTL = n }) }
+
+// SetMinTTL drops datagrams that come with a lesser TTL (GTSM, RFC 5082); 0: none.
+func (c *UDPConn) SetMinTTL(n uint8) error {
+	return c.setTraffic(func(t *stack.Traffic) { t.MinTTL = n })
+}
+
+// SetTOS sets type of service or traffic class of datagrams: DSCP and, since UDP leaves congestion control to the program, the ECN bits.
+func (c *UDPConn) SetTOS(tos uint8) error {
+	return c.setTraffic(func(t *stack.Traffic) { t.TOS = tos })
+}
+
+func (c *UDPConn) setTraffic(fn func(*stack.Traffic)) error {
+	if c.closed.Load() {
+		return c.setFail()
+	}
+	c.sock.SetTraffic(fn)
+	return nil
+}
