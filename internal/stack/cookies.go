@@ -56,7 +56,7 @@ func (s *Stack) takeCookie(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 		return false
 	}
 	l := s.listenerOf(k, m)
-	if l == nil || !l.cookieSent(now) || l.keysFor(k.remoteAddr()) != nil || !s.admits(&manner{Traffic: l.traffic}, seg, m) {
+	if l == nil || !l.cookieSent(now) || l.keysFor(k.remoteAddr()) != nil || !s.admits(&manner{minTTL: l.traffic.MinTTL}, seg, m) {
 		return false
 	}
 	var rec tcp.SynRecv

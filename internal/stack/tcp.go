@@ -246,8 +246,11 @@ func (t *TCP) Expire(now sched.Time) {
 		t.mu.Unlock()
 		return
 	}
+	timeouts := t.conn.Timeouts()
 	ev := t.conn.Expire(now)
-	t.manner.rehash = t.conn.Timeouts()
+	if t.conn.Timeouts() != timeouts {
+		t.manner.rehash()
+	}
 	t.output(now)
 	r := t.settle(now, ev)
 	t.mu.Unlock()

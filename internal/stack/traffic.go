@@ -28,41 +28,58 @@ const ecnBits = 3 // of TOS (RFC 3168 §5)
 
 // manner is how the packets of one connection, or of the record of one, are sent, and what is asked of those that come.
 type manner struct {
-	Traffic
-	label  uint32      // by which an automatic flow label is made; 0: no label
-	rehash uint32      // how often it was changed
-	guard  *auth.Guard // signs and verifies; nil: nothing is signed
+	ttl, tos, minTTL uint8       // of Traffic
+	autoLabel        bool        // the flow label is AutoFlowLabel
+	label            uint32      // the flow label in its upper 20 bits
+	guard            *auth.Guard // signs and verifies; nil: nothing is signed
 }
 
 // manner is that of a flow.
 func (s *Stack) manner(k *flowKey, t Traffic, keys *auth.Keys) manner {
-	m := manner{Traffic: t, guard: auth.NewGuard(keys.For(k.remoteAddr()), k.localAddr(), k.remoteAddr())}
-	if t.FlowLabel == AutoFlowLabel && !k.is4() {
-		m.label = s.flowLabel(k)
-	}
+	m := manner{guard: auth.NewGuard(keys.For(k.remoteAddr()), k.localAddr(), k.remoteAddr())}
+	m.use(s, k, t)
 	return m
 }
 
-// flowLabel is what the label of a flow is made from: never 0.
-func (s *Stack) flowLabel(k *flowKey) uint32 { return uint32(k.hash(s.labelKey)) | 1 }
+// use makes t what is asked of IP.
+func (m *manner) use(s *Stack, k *flowKey, t Traffic) {
+	m.ttl, m.tos, m.minTTL = t.TTL, t.TOS, t.MinTTL
+	m.autoLabel, m.label = t.FlowLabel == AutoFlowLabel, 0
+	switch {
+	case t.FlowLabel > 0:
+		m.label = uint32(t.FlowLabel) << 12
+	case m.autoLabel && !k.is4():
+		m.label = max(uint32(k.hash(s.labelKey)), 1<<12)
+	}
+}
+
+// traffic is what was given to use.
+func (m *manner) traffic() Traffic {
+	t := Traffic{TTL: m.ttl, TOS: m.tos, MinTTL: m.minTTL, FlowLabel: AutoFlowLabel}
+	if !m.autoLabel {
+		if t.FlowLabel = int32(m.label >> 12); t.FlowLabel == 0 {
+			t.FlowLabel = NoFlowLabel
+		}
+	}
+	return t
+}
+
+// rehash changes an automatic flow label.
+func (m *manner) rehash() {
+	if m.autoLabel && m.label != 0 {
+		m.label = max(m.label+0x9e3779b1, 1<<12) // far from the last
+	}
+}
 
 // header is the IP header for a packet of the flow.
 func (m *manner) header(proto wire.Protocol, ecn uint8) ip.Header {
-	h := ip.Header{Protocol: proto, TTL: m.TTL, TOS: m.TOS&^ecnBits | ecn&ecnBits}
-	switch {
-	case m.FlowLabel > 0:
-		h.FlowLabel = uint32(m.FlowLabel)
-	case m.FlowLabel == AutoFlowLabel && m.label != 0:
-		const golden = 0x9e3779b1 // labels that follow upon one another are far apart
-		h.FlowLabel = max((m.label+m.rehash*golden)>>12, 1)
-	}
-	return h
+	return ip.Header{Protocol: proto, TTL: m.ttl, TOS: m.tos&^ecnBits | ecn&ecnBits, FlowLabel: m.label >> 12}
 }
 
 // admits reports whether a segment may go on to its connection: it has come from near enough, and is signed as it must be. Dropped
 // segments get no answer (RFC 2385 §2.0, RFC 5925 §7.5).
 func (s *Stack) admits(w *manner, seg *tcp.Segment, m *ip.Meta) bool {
-	if m.TTL < w.MinTTL {
+	if m.TTL < w.minTTL {
 		s.stats.minTTLDrops.Add(1)
 		return false
 	}
@@ -103,10 +120,9 @@ func (s *Stack) listenerOf(k *flowKey, m *ip.Meta) *Listener {
 // SetTraffic changes what the socket asks of IP: fn gets what it was.
 func (t *TCP) SetTraffic(fn func(*Traffic)) error {
 	return t.configure(func() error {
-		fn(&t.manner.Traffic)
-		if t.manner.label = 0; t.manner.FlowLabel == AutoFlowLabel && !t.flow.key.is4() {
-			t.manner.label = t.stack.flowLabel(&t.flow.key)
-		}
+		traffic := t.manner.traffic()
+		fn(&traffic)
+		t.manner.use(t.stack, &t.flow.key, traffic)
 		return nil
 	})
 }
@@ -115,7 +131,7 @@ func (t *TCP) SetTraffic(fn func(*Traffic)) error {
 func (t *TCP) Traffic() Traffic {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.manner.Traffic
+	return t.manner.traffic()
 }
 
 // SetTraffic changes what the socket asks of IP: fn gets what it was.

@@ -247,11 +247,9 @@ func (u *UDP) send(b []byte, path *ip.Path, dstPort uint16) error {
 
 // header is the IP header of a datagram; u.mu is held.
 func (u *UDP) header(path *ip.Path, dstPort uint16) ip.Header {
-	w := manner{Traffic: u.traffic}
-	if !path.Dst.Is4() && w.FlowLabel == AutoFlowLabel {
-		k := makeKey(protoUDP, netip.AddrPortFrom(path.Src, u.LocalAddr().Port()), netip.AddrPortFrom(path.Dst, dstPort), 0)
-		w.label = u.stack.flowLabel(&k)
-	}
+	var w manner
+	k := makeKey(protoUDP, netip.AddrPortFrom(path.Src, u.LocalAddr().Port()), netip.AddrPortFrom(path.Dst, dstPort), 0)
+	w.use(u.stack, &k, u.traffic)
 	return w.header(protoUDP, u.traffic.TOS)
 }
 
