@@ -52,6 +52,8 @@ type SockOpts struct {
 	MaxSegment int
 	// ECN is which kind of Explicit Congestion Notification to ask for and to take.
 	ECN ECNMode
+	// MaxPacingRate bounds the rate at which data is sent, in bytes per second (SO_MAX_PACING_RATE); 0: no limit.
+	MaxPacingRate int64
 
 	// MD5 are keys of TCP-MD5 (RFC 2385), and AO of TCP-AO (RFC 5925), by which routers protect their connections: each segment to and
 	// from a peer that has a key is signed, and what is not, or wrongly, is dropped without an answer and counted. A peer has keys of one
@@ -110,7 +112,7 @@ func (o *SockOpts) tcp() *tcp.Options {
 	return &tcp.Options{
 		SendBuffer: o.SendBuffer, ReceiveBuffer: o.ReceiveBuffer, MSS: o.MaxSegment, Congestion: o.Congestion, Nagle: !o.NoDelay,
 		UserTimeout: o.UserTimeout, KeepAlive: tcp.KeepAlive{Idle: idle, Interval: interval, Count: count},
-		ECN: o.ECN,
+		ECN: o.ECN, MaxPacingRate: o.MaxPacingRate,
 	}
 }
 

@@ -324,5 +324,11 @@ func (c *TCPConn) SetCongestionControl(name string) error {
 	return c.set(c.sock.SetCongestion(name))
 }
 
+// SetMaxPacingRate bounds the rate at which data is sent, in bytes per second (SO_MAX_PACING_RATE); 0: no limit. What may be sent then goes
+// out evenly, two segments or a millisecond's worth at a time.
+func (c *TCPConn) SetMaxPacingRate(rate int64) error {
+	return c.set(c.sock.SetMaxPacingRate(rate))
+}
+
 // Info returns what the connection knows about itself and its path.
 func (c *TCPConn) Info() TCPInfo { return c.sock.Info() }

@@ -36,6 +36,10 @@ var sockOptions = map[optionName]sockOption{
 	{"SOL_SOCKET", "SO_ERROR"}:     {get: getError},
 	{"SOL_SOCKET", "SO_KEEPALIVE"}: {set: setKeepAlive},
 	{"SOL_SOCKET", "SO_LINGER"}:    {setValue: setLinger, getValue: getLinger},
+	{"SOL_SOCKET", "SO_MAX_PACING_RATE"}: {
+		start: func(o *tcp.Options, v int64) { o.MaxPacingRate = v },
+		live:  func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetMaxPacingRate(v); return nil },
+	},
 	{"SOL_SOCKET", "SO_REUSEADDR"}: {set: keep},
 	{"SOL_SOCKET", "SO_SNDBUF"}: {
 		start: func(o *tcp.Options, v int64) { o.SendBuffer = int(v) },

@@ -46,22 +46,24 @@ func onlyRow(values ...int64) sysctl {
 
 // sysctls is the table of sysctl names, without net.ipv4. in front.
 var sysctls = map[string]sysctl{
-	"tcp_sack":               offRow(func(h *hostConfig) *bool { return &h.tcp.NoSACK }),
-	"tcp_timestamps":         offRow(func(h *hostConfig) *bool { return &h.tcp.NoTimestamps }),
-	"tcp_window_scaling":     offRow(func(h *hostConfig) *bool { return &h.tcp.NoWindowScale }),
-	"tcp_fin_timeout":        durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.FinWait2 }, time.Second),
-	"tcp_rto_min_us":         durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.MinRTO }, time.Microsecond),
-	"tcp_rto_max_ms":         durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.MaxRTO }, time.Millisecond),
-	"tcp_keepalive_time":     durationRow(func(h *hostConfig) *time.Duration { return &h.keepIdle }, time.Second),
-	"tcp_keepalive_intvl":    durationRow(func(h *hostConfig) *time.Duration { return &h.keepInterv }, time.Second),
-	"tcp_keepalive_probes":   {set: func(h *hostConfig, v []int64) error { h.keepCount = int(v[0]); return nil }},
-	"tcp_congestion_control": {text: setDefaultCongestion},
-	"tcp_rmem":               {n: 3, set: func(h *hostConfig, v []int64) error { h.tcp.ReceiveBuffer = int(v[2]); return nil }},
-	"tcp_wmem":               {n: 3, set: func(h *hostConfig, v []int64) error { h.tcp.SendBuffer = int(v[2]); return nil }},
-	"tcp_no_metrics_save":    onlyRow(0, 1), // the host keeps no metrics of past connections
-	"core.somaxconn":         {set: func(h *hostConfig, v []int64) error { h.backlog = int(v[0]); return nil }},
+	"tcp_sack":                  offRow(func(h *hostConfig) *bool { return &h.tcp.NoSACK }),
+	"tcp_timestamps":            offRow(func(h *hostConfig) *bool { return &h.tcp.NoTimestamps }),
+	"tcp_window_scaling":        offRow(func(h *hostConfig) *bool { return &h.tcp.NoWindowScale }),
+	"tcp_slow_start_after_idle": offRow(func(h *hostConfig) *bool { return &h.tcp.NoSlowStartAfterIdle }),
+	"tcp_fin_timeout":           durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.FinWait2 }, time.Second),
+	"tcp_rto_min_us":            durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.MinRTO }, time.Microsecond),
+	"tcp_rto_max_ms":            durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.MaxRTO }, time.Millisecond),
+	"tcp_keepalive_time":        durationRow(func(h *hostConfig) *time.Duration { return &h.keepIdle }, time.Second),
+	"tcp_keepalive_intvl":       durationRow(func(h *hostConfig) *time.Duration { return &h.keepInterv }, time.Second),
+	"tcp_keepalive_probes":      {set: func(h *hostConfig, v []int64) error { h.keepCount = int(v[0]); return nil }},
+	"tcp_congestion_control":    {text: setDefaultCongestion},
+	"tcp_rmem":                  {n: 3, set: func(h *hostConfig, v []int64) error { h.tcp.ReceiveBuffer = int(v[2]); return nil }},
+	"tcp_wmem":                  {n: 3, set: func(h *hostConfig, v []int64) error { h.tcp.SendBuffer = int(v[2]); return nil }},
+	"tcp_no_metrics_save":       onlyRow(0, 1), // the host keeps no metrics of past connections
+	"core.somaxconn":            {set: func(h *hostConfig, v []int64) error { h.backlog = int(v[0]); return nil }},
 
 	// What Linux has no sysctl for.
+	"weir.pacing":          {set: func(h *hostConfig, v []int64) error { h.tcp.Pacing = v[0] != 0; return nil }},
 	"weir.delayed_ack_us":  durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.DelayedAck }, time.Microsecond),
 	"weir.time_wait_ms":    durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.TimeWait }, time.Millisecond),
 	"weir.granularity_us":  durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.Granularity }, time.Microsecond),

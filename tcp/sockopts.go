@@ -18,6 +18,8 @@ type Options struct {
 	MSS int
 	// Congestion is one of cc.Names; empty: as Config says.
 	Congestion string
+	// MaxPacingRate is SO_MAX_PACING_RATE, in bytes per second; 0: no limit.
+	MaxPacingRate int64
 	// Nagle gathers small writes while something is unacknowledged.
 	Nagle bool
 	// UserTimeout is as Config's; 0: as Config says.
@@ -87,6 +89,7 @@ func (o *Options) apply(c *Conn) {
 	if o == nil {
 		return
 	}
+	c.SetMaxPacingRate(o.MaxPacingRate)
 	if o.Nagle {
 		c.clear(noDelay)
 	}

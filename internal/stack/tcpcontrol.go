@@ -159,6 +159,14 @@ func (t *TCP) SetCongestion(name string) error {
 	return t.option(func(sched.Time) error { return t.conn.SetCongestion(name) })
 }
 
+// SetMaxPacingRate bounds the rate at which data is sent, in bytes per second; 0: no limit.
+func (t *TCP) SetMaxPacingRate(rate int64) error {
+	return t.option(func(sched.Time) error {
+		t.conn.SetMaxPacingRate(rate)
+		return nil
+	})
+}
+
 // Configure changes options by fn, which is called under the socket's lock.
 func (t *TCP) Configure(fn func(now sched.Time, c *tcp.Conn) error) error {
 	return t.option(func(now sched.Time) error { return fn(now, &t.conn) })
