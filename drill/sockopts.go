@@ -267,11 +267,11 @@ func setCongestion(c *call, f *file, v value) error {
 	if v.kind != textValue {
 		c.bad("argument 4 of %s is %s: expected a name like \"reno\"", c.ev.name, v)
 	}
-	if f.tcp != nil {
-		return f.tcp.SetCongestion(v.text)
-	}
 	if !slices.Contains(cc.Names(), v.text) {
 		return errnos["ENOENT"]
+	}
+	if f.tcp != nil {
+		return f.tcp.SetCongestion(v.text)
 	}
 	f.start.Congestion = v.text
 	return nil

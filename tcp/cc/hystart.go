@@ -29,14 +29,19 @@ func (h *hystart) conservative() bool { return h.baseline != 0 }
 // ended: CSS has lasted its rounds, and slow start is over.
 func (h *hystart) ended() bool { return h.rounds >= hystartCSSRounds }
 
-// acked takes the steps of RFC 9406 §4.2 for one ACK in slow start.
+// acked takes the steps of RFC 9406 §4.2 for one ACK in slow start. The ACK with which a round ends is of a segment of that round.
 func (h *hystart) acked(a *Ack) {
+	h.sample(a)
 	if a.Round {
 		h.last, h.current, h.samples = h.current, 0, 0
 		if h.conservative() {
 			h.rounds++
 		}
 	}
+}
+
+// sample takes a round trip time, if there is one.
+func (h *hystart) sample(a *Ack) {
 	if a.RTT <= 0 {
 		return
 	}
