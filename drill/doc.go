@@ -28,6 +28,7 @@
 //	--tolerance_usecs=N    how far times may be off; 0
 //	--tcp_ts_tick_usecs=N  check TSval: N microseconds a tick (weir: 1000). 0, the default, takes TSval in scripts as labels: any value
 //	                       matches, and when the peer echoes a label the host gets what it had sent
+//	--iss=N                the initial sequence number of the host's connections on the wire, to have it wrap
 //	--mtu=N --local_ip=A --remote_ip=A --gateway_ip=A --netmask_ip=M --bind_port=N --connect_port=N
 //	--ip_version=ipv4|ipv6|ipv4-mapped-ipv6
 //	--non_fatal=packet,syscall

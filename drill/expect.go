@@ -247,7 +247,7 @@ func (f *flow) compareNumbers(g *segmentSpec, h wire.TCP, size int) string {
 
 // signed prints a sequence number, one a little before 0 as negative.
 func signed(n uint32) string {
-	if n > 1<<32-1<<20 {
+	if n > 1<<32-256 {
 		return fmt.Sprint(int32(n))
 	}
 	return fmt.Sprint(n)

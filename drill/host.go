@@ -95,7 +95,12 @@ func (r *runner) makeHost() error {
 	set := &r.script.set
 	seed := rand{state: 1}
 	pool := buffer.NewPool(buffer.Options{Check: true})
+	var iss func() tcp.Seq
+	if set.iss != nil {
+		iss = func() tcp.Seq { return tcp.Seq(*set.iss) }
+	}
 	r.host = stack.New(stack.Config{
+		ISS:   iss,
 		Clock: r.clock, Rand: seed.next, Spawn: func(fn func()) { fn() }, Packets: packet.NewPool(pool), TCP: &r.config.tcp,
 		Backlog: r.config.backlog,
 	})

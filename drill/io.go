@@ -12,7 +12,7 @@ import (
 func secondsOf(n int64) time.Duration { return time.Duration(n) * time.Second }
 
 // maxIO is the largest buffer that a call may name.
-const maxIO = 1 << 30
+const maxIO = 64 << 20
 
 // count is an argument that is a number of bytes.
 func (c *call) count(i int) int {

@@ -29,6 +29,7 @@ type settings struct {
 	bindPort, connectPort uint16
 	tsTick                time.Duration // of the timestamp clock, to check TSval; 0: not checked
 	anyCalls, anyPackets  bool          // --non_fatal
+	iss                   *uint32       // of the host's connections, on the wire
 	localText, remoteText string
 	gatewayText, maskText string
 }
@@ -68,6 +69,13 @@ func (set *settings) option(name, value string) (err error) {
 		} else {
 			set.connectPort = uint16(n)
 		}
+	case "iss":
+		n, err := strconv.ParseUint(value, 0, 32)
+		if err != nil {
+			return fmt.Errorf("--iss=%s: expected a sequence number", value)
+		}
+		iss := uint32(n)
+		set.iss = &iss
 	case "ip_version":
 		versions := map[string]ipVersion{"ipv4": ipv4, "ipv6": ipv6, "ipv4-mapped-ipv6": ipv4Mapped, "ipv4_mapped_ipv6": ipv4Mapped}
 		v, ok := versions[value]

@@ -49,6 +49,9 @@ type Config struct {
 	MaxPending int // request handlers at once; 1024
 	Backlog    int // of a listener: handshakes in progress, and connections not yet accepted; 4096
 
+	// ISS, if not nil, gives the initial sequence numbers of connections in place of RFC 6528: for tests of sequence numbers that wrap.
+	ISS func() tcp.Seq
+
 	// OnTCPRequest, OnUDPRequest and OnEcho are called, with no lock held, for what no socket takes; nil: refused.
 	OnTCPRequest func(*TCPRequest)
 	OnUDPRequest func(*UDPRequest)

@@ -136,8 +136,12 @@ var broadcast4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 // params are what a new connection starts with.
 func (s *Stack) params(now sched.Time, k *flowKey, mtu int, floor issFloor, o *tcp.Options) tcp.Params {
 	local, remote := k.localAddr(), k.remoteAddr()
+	iss := floor.raise(s.numbers.ISS(now, local, remote))
+	if s.cfg.ISS != nil {
+		iss = s.cfg.ISS()
+	}
 	return tcp.Params{
-		ISS: floor.raise(s.numbers.ISS(now, local, remote)), TSOffset: s.numbers.TSOffset(local, remote),
+		ISS: iss, TSOffset: s.numbers.TSOffset(local, remote),
 		MSS: mtu - headerSize(k.is4()), PeerMSS: minMTU(k.is4()) - headerSize(k.is4()), GSOMax: maxSuper, Options: o,
 	}
 }
