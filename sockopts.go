@@ -47,6 +47,13 @@ type SockOpts struct {
 	NoDelay     bool
 	KeepAlive   net.KeepAliveConfig
 	UserTimeout time.Duration
+	// SynRetries is how often the SYN is sent again before a dial fails (TCP_SYNCNT); 0: 7 times, in about three minutes.
+	SynRetries int
+	// FinWait2 is for how long a connection that was closed waits for the peer's FIN (TCP_LINGER2); 0: a minute, negative: not at all, it
+	// resets.
+	FinWait2 time.Duration
+	// DeferAccept makes a listener accept connections that have data, and for so long none that have not (TCP_DEFER_ACCEPT).
+	DeferAccept time.Duration
 	// MaxSegment bounds the payload of a segment in both directions, TCP options counted (TCP_MAXSEG): it is announced to the peer. At
 	// least 88; 0: what the path takes.
 	MaxSegment int
@@ -110,6 +117,7 @@ func options(control func(*SockOpts) error, o SockOpts) (SockOpts, error) {
 func (o *SockOpts) tcp() *tcp.Options {
 	idle, interval, count := keepAlive(o.KeepAlive)
 	return &tcp.Options{
+		SynRetries: o.SynRetries, FinWait2: o.FinWait2, DeferAccept: o.DeferAccept,
 		SendBuffer: o.SendBuffer, ReceiveBuffer: o.ReceiveBuffer, MSS: o.MaxSegment, Congestion: o.Congestion, Nagle: !o.NoDelay,
 		UserTimeout: o.UserTimeout, KeepAlive: tcp.KeepAlive{Idle: idle, Interval: interval, Count: count},
 		ECN: o.ECN, MaxPacingRate: o.MaxPacingRate,

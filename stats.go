@@ -61,6 +61,7 @@ type TCPStats struct {
 	AuthUnexpected            uint64 // because they are signed though nobody has a key, or by the other kind,
 	AuthUnknownKey            uint64 // because they name a key of TCP-AO that nobody knows,
 	AuthBad                   uint64 // because their digest is wrong
+	OrphanDrops               uint64 // closed connections that were reset because there were too many
 	SynCookiesSent            uint64 // SYNs answered with a cookie, because a listener's backlog was full
 	SynCookiesReceived        uint64 // ACKs with a good cookie: each makes a connection
 	SynCookiesFailed          uint64 // ACKs to a listener that has sent cookies, without a good one

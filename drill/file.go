@@ -254,6 +254,7 @@ func (r *runner) listenOptions(f *file) stack.ListenOptions {
 		Family:   f.family(),
 		Backlog:  min(max(f.backlog, 0), 4096) + 1, // a kernel's queue is full when it holds more than that
 		TCP:      &f.start,
+		FastOpen: r.fastOpenLimit(f),
 		Notifier: listenerNotifier{r, f},
 		Make: func() *stack.TCP {
 			t := &stack.TCP{}
@@ -369,9 +370,13 @@ func (f *file) takeError(err error) error {
 
 // startConnect sends the SYN; an outcome if it could not.
 func (c *call) startConnect(f *file, remote netip.AddrPort) *outcome {
+	return c.beginConnect(f, remote, stack.Bound{FastOpen: c.r.fastConnect(f)})
+}
+
+func (c *call) beginConnect(f *file, remote netip.AddrPort, b stack.Bound) *outcome {
 	t := &stack.TCP{}
 	t.SetNotifier(f)
-	b := stack.Bound{Local: f.bindAddr(), TCP: &f.start}
+	b.Local, b.TCP = f.bindAddr(), &f.start
 	f.tcp = t
 	if err := c.r.host.ConnectTCP(t, remote, b); err != nil {
 		f.tcp = nil

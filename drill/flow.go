@@ -28,7 +28,7 @@ type flow struct {
 	firstVal uint32 // of the first TSval, as the script has it
 	firstOff uint32 // the same for the first, which the clock is checked against
 
-	fastCookie []byte // the last Fast Open cookie that the host gave
+	fastCookie []byte // the last Fast Open cookie that the host gave, to this connection or one before
 	lastSent   []byte // the last packet that the host sent, for ICMP to quote
 	lastData   []byte // the same, with data or SYN or FIN
 	unchecked  bool   // the bytes that the host sends are not the pattern
@@ -104,6 +104,9 @@ func (r *runner) openFlow(proto wire.Protocol, local, remote netip.AddrPort) *fl
 	f := r.findFlow(proto, local, remote)
 	if f == nil {
 		f = &flow{proto: proto, local: local, remote: remote}
+		if r.currentTCP != nil {
+			f.fastCookie = r.currentTCP.fastCookie // a cookie is a client's, not a connection's
+		}
 		r.flows = append(r.flows, f)
 	}
 	r.setCurrent(f)

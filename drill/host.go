@@ -15,14 +15,15 @@ import (
 // hostConfig is what command lines have set before the host is made, and what sockets take as defaults.
 type hostConfig struct {
 	tcp                  tcp.Config
-	backlog              int
+	backlog, maxOrphans  int
+	fastOpen             int64
 	keepIdle, keepInterv time.Duration
 	keepCount            int
 	applyAll             []func(*tcp.Conn) error // to each connection
 }
 
 func defaultHostConfig() hostConfig {
-	return hostConfig{keepIdle: 2 * time.Hour, keepInterv: 75 * time.Second, keepCount: 9}
+	return hostConfig{keepIdle: 2 * time.Hour, keepInterv: 75 * time.Second, keepCount: 9, fastOpen: fastOpenClient | fastOpenServer}
 }
 
 // sentPacket is a packet that the host has sent.
@@ -102,7 +103,7 @@ func (r *runner) makeHost() error {
 	r.host = stack.New(stack.Config{
 		ISS:   iss,
 		Clock: r.clock, Rand: seed.next, Spawn: func(fn func()) { fn() }, Packets: packet.NewPool(pool), TCP: &r.config.tcp,
-		Backlog: r.config.backlog,
+		Backlog: r.config.backlog, MaxOrphans: r.config.maxOrphans,
 	})
 	r.dev = &device{clock: r.clock, mtu: set.mtu}
 	r.dev.note = func(b []byte) { r.note(r.clock.Now(), ">", r.describe(b, nil, false)) }

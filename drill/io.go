@@ -246,6 +246,9 @@ func (f *file) writer(c *call, n int, literal []byte, flags int64, to netip.Addr
 	if !f.stream {
 		return func() outcome { return c.sendDatagram(f, n, literal, to) }
 	}
+	if flags&symbols["MSG_FASTOPEN"] != 0 && f.tcp == nil {
+		return f.fastWriter(c, func() []byte { return f.bytes(n, literal) }, to, dontWait)
+	}
 	if c.refusesFlags(flags) {
 		return always(fails("EINVAL"))
 	}

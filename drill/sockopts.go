@@ -75,7 +75,18 @@ var sockOptions = map[optionName]sockOption{
 		start: func(o *tcp.Options, v int64) { o.UserTimeout = millis(v) },
 		live:  func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetUserTimeout(millis(v)); return nil },
 	},
-	{"IPPROTO_TCP", "TCP_CONGESTION"}: {setValue: setCongestion, getValue: getCongestion},
+	{"IPPROTO_TCP", "TCP_SYNCNT"}: {
+		start: func(o *tcp.Options, v int64) { o.SynRetries = int(v) },
+		live:  func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetSynRetries(int(v)); return nil },
+	},
+	{"IPPROTO_TCP", "TCP_LINGER2"}: {
+		start: func(o *tcp.Options, v int64) { o.FinWait2 = secondsOf(v) },
+		live:  func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetFinWait2(secondsOf(v)); return nil },
+	},
+	{"IPPROTO_TCP", "TCP_DEFER_ACCEPT"}:     {start: func(o *tcp.Options, v int64) { o.DeferAccept = secondsOf(v) }},
+	{"IPPROTO_TCP", "TCP_FASTOPEN"}:         {set: setFastOpen},
+	{"IPPROTO_TCP", "TCP_FASTOPEN_CONNECT"}: {set: keep},
+	{"IPPROTO_TCP", "TCP_CONGESTION"}:       {setValue: setCongestion, getValue: getCongestion},
 	{"IPPROTO_TCP", "TCP_MAXSEG"}: {
 		start: func(o *tcp.Options, v int64) { o.MSS = int(v) },
 		live:  func(now sched.Time, conn *tcp.Conn, v int64) error { conn.SetMaxSegment(now, int(v)); return nil },

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirnet/weir/tcp"
 	"github.com/weirnet/weir/tcp/cc"
 )
 
@@ -44,6 +45,23 @@ func onlyRow(values ...int64) sysctl {
 	}}
 }
 
+// intRow is a number.
+func intRow(to func(*hostConfig) *int) sysctl {
+	return sysctl{set: func(h *hostConfig, v []int64) error {
+		*to(h) = int(v[0])
+		return nil
+	}}
+}
+
+func setSynCookies(h *hostConfig, v []int64) error {
+	modes := []tcp.CookieMode{tcp.CookiesNever, tcp.CookiesPressure, tcp.CookiesAlways}
+	if v[0] < 0 || v[0] > 2 {
+		return fmt.Errorf("the host knows only 0, 1 and 2")
+	}
+	h.tcp.SynCookies = modes[v[0]]
+	return nil
+}
+
 // sysctls is the table of sysctl names, without net.ipv4. in front.
 var sysctls = map[string]sysctl{
 	"tcp_sack":                  offRow(func(h *hostConfig) *bool { return &h.tcp.NoSACK }),
@@ -61,6 +79,15 @@ var sysctls = map[string]sysctl{
 	"tcp_wmem":                  {n: 3, set: func(h *hostConfig, v []int64) error { h.tcp.SendBuffer = int(v[2]); return nil }},
 	"tcp_no_metrics_save":       onlyRow(0, 1), // the host keeps no metrics of past connections
 	"core.somaxconn":            {set: func(h *hostConfig, v []int64) error { h.backlog = int(v[0]); return nil }},
+
+	"tcp_syn_retries":       intRow(func(h *hostConfig) *int { return &h.tcp.SynRetries }),
+	"tcp_synack_retries":    intRow(func(h *hostConfig) *int { return &h.tcp.SynAckRetries }),
+	"tcp_orphan_retries":    intRow(func(h *hostConfig) *int { return &h.tcp.OrphanRetries }),
+	"tcp_max_orphans":       intRow(func(h *hostConfig) *int { return &h.maxOrphans }),
+	"tcp_syncookies":        {set: setSynCookies},
+	"tcp_abort_on_overflow": {set: func(h *hostConfig, v []int64) error { h.tcp.AbortOnOverflow = v[0] != 0; return nil }},
+	"tcp_rfc1337":           offRow(func(h *hostConfig) *bool { return &h.tcp.NoRFC1337 }),
+	"tcp_fastopen":          {set: func(h *hostConfig, v []int64) error { h.fastOpen = v[0]; return nil }},
 
 	// What Linux has no sysctl for.
 	"weir.pacing":          {set: func(h *hostConfig, v []int64) error { h.tcp.Pacing = v[0] != 0; return nil }},

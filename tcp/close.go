@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"syscall"
+	"time"
 
 	"github.com/weirnet/weir/sched"
 )
@@ -77,7 +78,14 @@ func (c *Conn) Close(now sched.Time) Events {
 
 // startFinWait2 bounds the time for which an orphan waits for the peer's FIN.
 func (c *Conn) startFinWait2() {
-	if c.is(orphan) {
+	switch {
+	case !c.is(orphan):
+	case c.finWait2 < 0:
+		c.set(pendRST)
+		c.finish()
+	case c.finWait2 > 0:
+		c.aliveAt = c.now.Add(time.Duration(c.finWait2) * time.Millisecond)
+	default:
 		c.aliveAt = c.now.Add(c.cfg.finWait2())
 	}
 }

@@ -35,6 +35,7 @@ type Config struct {
 	ECNControl                          bool       // ECN++ (draft-ietf-tcpm-generalized-ecn): control packets and retransmissions are ECN-capable too
 	NoECNFallback                       bool       // a SYN that asks for ECN and gets no answer is not sent without that
 	NoECNOption                         bool       // accurate feedback without the AccECN option: by the header's three bits only
+	OrphanRetries                       int        // timeouts in a row after which an orphan is given up; 0: as if it were none
 
 	flights, inflows, islands sync.Pool // of *flight, *inflow, *island: what only a connection with data under way needs
 }

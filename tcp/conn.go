@@ -41,6 +41,7 @@ type Conn struct {
 	gsoMax               int32
 	keepIdle, keepEvery  uint32 // ms; keepIdle 0: keepalive is off
 	userTimeout          uint32 // ms; 0: none
+	finWait2             int32  // ms; 0: as Config says; negative: an orphan does not wait in FIN-WAIT-2
 
 	// Send sequence space (RFC 9293 §3.3.1). sndNxt is beyond all that was ever sent: retransmission is the scoreboard's.
 	iss, sndUna, sndNxt Seq
@@ -66,6 +67,7 @@ type Conn struct {
 	keepCount, keepSent  uint8 // keepalive probes: how many to send, how many were sent without an answer
 	challenges           uint8
 	authSpace            uint8 // bytes of options that signing takes, as Params
+	synRetries           uint8 // 0: as Config says
 	state                State
 	events               Events // of the call that is running
 	flags                connFlags

@@ -224,7 +224,7 @@ func (c *Conn) AcceptFastOpen(cfg *Config, now sched.Time, r *SynRecv, syn *Segm
 
 // offerCookie puts the new cookie on the SYN-ACK of a passive open: on the first, for a middlebox may drop SYN-ACKs that have the option.
 func (c *Conn) offerCookie(o *wire.TCPOptions) {
-	if c.fast != nil {
+	if c.fast != nil && c.fast.passive {
 		putCookie(o, c.fast.cookie[:c.fast.size])
 		c.fast = nil
 	}

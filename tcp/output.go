@@ -265,8 +265,11 @@ func (c *Conn) outputNew(f *flight, seg *Segment) bool {
 // sendable is how many of the unsent bytes may go in the next segment.
 func (c *Conn) sendable(f *flight, unsent, window, mss int) int {
 	room := c.cwnd(f) - f.pipe()
-	if c.sndUna == c.sndNxt {
+	switch {
+	case c.sndUna == c.sndNxt:
 		room = max(room, mss)
+	case c.is(synOut):
+		room++ // the SYN counts as a byte in flight, and is none
 	}
 	n := min(unsent, c.gsoLimit(mss), window, max(room, 0))
 	f.limited = n == room && n < min(unsent, window)

@@ -28,6 +28,13 @@ type Options struct {
 	KeepAlive KeepAlive
 	// ECN is what kind of congestion notification to ask for and to take.
 	ECN ECNMode
+	// SynRetries is how often the SYN is sent again (TCP_SYNCNT); 0: as Config says.
+	SynRetries int
+	// FinWait2 is for how long an orphan waits for the peer's FIN (TCP_LINGER2); 0: as Config says, negative: not at all, it resets.
+	FinWait2 time.Duration
+	// DeferAccept is for how long a passive open waits for data (TCP_DEFER_ACCEPT): until then the ACK of the SYN-ACK alone makes no
+	// connection.
+	DeferAccept time.Duration
 }
 
 // KeepAlive is when to probe the peer of a quiet connection; see Conn.SetKeepAlive.
@@ -96,6 +103,8 @@ func (o *Options) apply(c *Conn) {
 	if o.UserTimeout > 0 {
 		c.userTimeout = millis(o.UserTimeout)
 	}
+	c.SetSynRetries(o.SynRetries)
+	c.SetFinWait2(o.FinWait2)
 	if k := o.KeepAlive; k.Idle > 0 {
 		c.setKeepAlive(k) // its timer starts when the connection is established
 	}
@@ -136,6 +145,18 @@ func (c *Conn) SetAuthSpace(now sched.Time, n int) {
 
 // Timeouts is how often the retransmission timer has expired.
 func (c *Conn) Timeouts() uint32 { return c.rtos }
+
+// SetSynRetries sets how often the SYN is sent again before the open fails (TCP_SYNCNT); 0: as Config says.
+func (c *Conn) SetSynRetries(n int) { c.synRetries = uint8(min(max(n, 0), 127)) }
+
+// SetFinWait2 sets for how long the connection waits, once it is closed, for the peer's FIN (TCP_LINGER2); 0: as Config says, negative:
+// not at all, it resets.
+func (c *Conn) SetFinWait2(d time.Duration) {
+	c.finWait2 = int32(min(millis(d), 1<<31-1))
+	if d < 0 {
+		c.finWait2 = -1
+	}
+}
 
 // SetMaxSegment is TCP_MAXSEG on a connection that is open: no segment sent from now on has more payload, options counted. What was
 // announced to the peer stays as it is.

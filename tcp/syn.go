@@ -30,6 +30,7 @@ type SynRecv struct {
 	replied sched.Time // when the last SYN-ACK or limited reply was sent
 	retries uint8      // SYN-ACKs sent by Expire
 	limit   uint8      // of retries
+	waits   bool       // Options.DeferAccept: the peer has acknowledged the SYN-ACK, and is to send data
 	open    bool
 }
 
@@ -74,6 +75,12 @@ func (r *SynRecv) Deadline() sched.Time { return r.due }
 func (r *SynRecv) Expire(now sched.Time, reply *Segment) SynVerdict {
 	if now < r.due {
 		return SynKeep
+	}
+	if r.waits {
+		r.waits = false // no data: the next ACK will do, which the SYN-ACK asks for
+		r.due = now.Add(synAckRTO)
+		r.synAck(now, reply)
+		return SynReply
 	}
 	if r.retries >= r.limit {
 		return SynDrop
@@ -122,11 +129,29 @@ func (r *SynRecv) Input(now sched.Time, seg, reply *Segment) SynVerdict {
 	case seg.Flags&wire.ACK == 0 || !r.open:
 		return SynKeep
 	case seg.Ack == r.iss+1:
+		if r.waitsForData(now, seg) {
+			return SynKeep
+		}
 		return SynAccept
 	}
 	// RFC 9293 §3.10.7.4: "form a reset segment <SEQ=SEG.ACK><CTL=RST> and send it". The record stays.
 	fill(reply, seg.Ack, 0, wire.RST, 0)
 	return SynReply
+}
+
+// waitsForData: the listener wants connections that have data (TCP_DEFER_ACCEPT), and this segment has none. The SYN-ACK is not sent again
+// until the time is over.
+func (r *SynRecv) waitsForData(now sched.Time, seg *Segment) bool {
+	if r.options == nil || seg.Payload.Size() > 0 || seg.Flags&wire.FIN != 0 {
+		return false
+	}
+	end := r.sentAt.Add(r.options.DeferAccept)
+	if now >= end {
+		return false
+	}
+	r.waits, r.untimed = true, true
+	r.due = end
+	return true
 }
 
 // duplicateSYN answers the peer's SYN, come again, with another SYN-ACK: the first may be lost, and its own timer may be slower than

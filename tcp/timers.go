@@ -138,8 +138,11 @@ func (c *Conn) expireSend(f *flight) {
 
 // synLimit is how often SYN, or SYN-ACK of a passive open, is sent again.
 func (c *Conn) synLimit() uint8 {
-	if c.is(passive) {
+	switch {
+	case c.is(passive):
 		return c.cfg.synAckRetries()
+	case c.synRetries > 0:
+		return c.synRetries
 	}
 	return c.cfg.synRetries()
 }
@@ -153,6 +156,8 @@ func (c *Conn) gaveUp(f *flight) bool {
 	case c.state == SynSent || c.state == SynReceived:
 		return f.expiries >= c.synLimit() && c.userTimeout == 0
 	case c.is(orphan) && f.persist && f.backoff >= orphanProbes:
+		return true
+	case c.is(orphan) && c.cfg.OrphanRetries > 0 && int(f.expiries) >= c.cfg.OrphanRetries:
 		return true
 	}
 	return f.expiries >= dataRetries && c.userTimeout == 0

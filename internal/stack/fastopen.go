@@ -124,6 +124,20 @@ func count(c *atomic.Uint64, yes bool) {
 	}
 }
 
+// SetFastOpen changes ListenOptions.FastOpen.
+func (l *Listener) SetFastOpen(limit int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fast.Limit = limit
+}
+
+// fastOpens reports whether Fast Open is on.
+func (l *Listener) fastOpens() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fast.Limit > 0
+}
+
 // fastDone ends a pending request.
 func (l *Listener) fastDone(now sched.Time, reset bool) {
 	l.mu.Lock()

@@ -138,7 +138,7 @@ func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip
 		return
 	}
 	offer := false
-	if l.fast.Limit > 0 && seg.Options.HasFastOpen && w.guard == nil {
+	if seg.Options.HasFastOpen && w.guard == nil && l.fastOpens() {
 		var taken bool
 		if taken, offer = l.fastHandshake(now, seg, k, m, floor); taken {
 			l.release()

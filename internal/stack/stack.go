@@ -48,6 +48,7 @@ type Config struct {
 
 	MaxPending int // request handlers at once; 1024
 	Backlog    int // of a listener: handshakes in progress, and connections not yet accepted; 4096
+	MaxOrphans int // connections that were closed and have not ended; one more is reset; 16384
 
 	// ISS, if not nil, gives the initial sequence numbers of connections in place of RFC 6528: for tests of sequence numbers that wrap.
 	ISS func() tcp.Seq
@@ -76,6 +77,7 @@ type Stack struct {
 	refusals  atomic.Int64 // remembered
 	timeWaits atomic.Int64 // records
 	openings  atomic.Int64 // handshakes in progress, of listeners
+	orphans   atomic.Int64 // sockets that were closed and are in the flow table
 	cookies   atomic.Pointer[tcp.CookieKeys]
 	fast      fastOpen
 	pings     pingTable
@@ -108,6 +110,7 @@ func New(c Config) *Stack {
 	setDefault(&c.Memory, 512<<20)
 	setDefault(&c.MaxPending, 1024)
 	setDefault(&c.Backlog, 4096)
+	setDefault(&c.MaxOrphans, 16384)
 	s := &Stack{cfg: c, timers: sched.NewTimers(c.Clock)}
 	s.memory.init(c.Memory)
 	s.inline = sched.OneGoroutine(c.Clock)

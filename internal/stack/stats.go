@@ -13,6 +13,7 @@ import (
 // counters are those of transport; ip and the interfaces have their own.
 type counters struct {
 	activeOpens, passiveOpens, segsIn, segsOut, badSegments, resetsOut atomic.Uint64
+	orphanDrops                                                        atomic.Uint64
 	backlogDrops, requestDrops, memoryDrops, noRoute                   atomic.Uint64
 	cookiesSent, cookiesReceived, cookiesFailed                        atomic.Uint64
 	fastActive, fastActiveFail, fastBlackhole                          atomic.Uint64
@@ -47,6 +48,7 @@ type TCPStats struct {
 	AuthUnexpected            uint64 // because they are signed though nobody has a key, or by the other kind,
 	AuthUnknownKey            uint64 // because they name a key of TCP-AO that nobody knows,
 	AuthBad                   uint64 // because their digest is wrong
+	OrphanDrops               uint64 // closed connections that were reset because there were too many
 	SynCookiesSent            uint64 // SYNs answered with a cookie
 	SynCookiesReceived        uint64 // ACKs with a good cookie
 	SynCookiesFailed          uint64 // ACKs to a listener that has sent cookies, without a good one
@@ -83,6 +85,7 @@ func (s *Stack) Stats() Stats {
 			RequestDrops: c.requestDrops.Load(), MemoryDrops: c.memoryDrops.Load(), NoRoute: c.noRoute.Load(),
 			MinTTLDrops: c.minTTLDrops.Load(), AuthMissing: c.authMissing.Load(), AuthUnexpected: c.authUnexpected.Load(),
 			AuthUnknownKey: c.authUnknownKey.Load(), AuthBad: c.authBad.Load(),
+			OrphanDrops:    c.orphanDrops.Load(),
 			SynCookiesSent: c.cookiesSent.Load(), SynCookiesReceived: c.cookiesReceived.Load(), SynCookiesFailed: c.cookiesFailed.Load(),
 			FastOpenActive: c.fastActive.Load(), FastOpenActiveFail: c.fastActiveFail.Load(), FastOpenBlackhole: c.fastBlackhole.Load(),
 			FastOpenPassive: c.fastPassive.Load(), FastOpenPassiveFail: c.fastPassiveFail.Load(), FastOpenOverflow: c.fastOverflow.Load(),

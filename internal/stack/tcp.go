@@ -39,6 +39,7 @@ type TCP struct {
 	bound    int32 // the interface that it keeps to: of its scope, or asked for; 0: by route
 
 	inTable     bool
+	orphan      bool  // counted as such
 	leftBehind  bool  // in stack.left
 	waiting     bool  // on a transmit queue's waiting list
 	filling     bool  // stage is in a writer's hands, without the lock
@@ -324,6 +325,10 @@ func (t *TCP) settle(now sched.Time, ev tcp.Events) Ready {
 	}
 	if t.fastOf != nil || ev&(tcp.Connected|tcp.FastOpenCutOff|tcp.TimeWaitNow|tcp.Done) != 0 {
 		t.settleFastOpen(now, ev)
+	}
+	if t.orphan && !t.inTable {
+		t.orphan = false
+		t.stack.orphans.Add(-1)
 	}
 	t.dropStage()
 	t.account()

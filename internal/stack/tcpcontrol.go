@@ -68,8 +68,23 @@ func (t *TCP) Close() error {
 			return 0, net.ErrClosed
 		}
 		t.closed = true
-		return t.conn.Close(now) | tcp.Readable | tcp.Writable, nil
+		ev := t.conn.Close(now)
+		if t.inTable && t.conn.State() != tcp.Closed && t.conn.State() != tcp.TimeWaiting {
+			ev |= t.leaveOrphan(now)
+		}
+		return ev | tcp.Readable | tcp.Writable, nil
 	})
+}
+
+// leaveOrphan counts a connection that was closed and goes on: one too many is reset, so that peers that never let go cannot hold all the
+// memory; t.mu is held.
+func (t *TCP) leaveOrphan(now sched.Time) tcp.Events {
+	t.orphan = true
+	if t.stack.orphans.Add(1) <= int64(t.stack.cfg.MaxOrphans) {
+		return 0
+	}
+	t.stack.stats.orphanDrops.Add(1)
+	return t.conn.Abort(now, net.ErrClosed)
 }
 
 // Abort closes with a RST.
