@@ -17,8 +17,25 @@ import (
 type fastOpen struct {
 	keys atomic.Pointer[tcp.FastOpenKeys] // as a server
 
-	mu    sync.Mutex         // a leaf
-	cache *tcp.FastOpenCache // as a client
+	mu      sync.Mutex         // a leaf
+	cache   *tcp.FastOpenCache // as a client
+	pending map[*TCP]*Listener // as a server: requests whose handshake is not complete
+}
+
+// setPending notes whose pending request t is, nil: that it is none any more. It returns whose it was.
+func (f *fastOpen) setPending(t *TCP, l *Listener) (before *Listener) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before = f.pending[t]
+	switch {
+	case l == nil:
+		delete(f.pending, t)
+	case f.pending == nil:
+		f.pending = map[*TCP]*Listener{t: l}
+	default:
+		f.pending[t] = l
+	}
+	return before
 }
 
 // fastKeys returns the keys of Fast Open cookies, new ones if it is time.
@@ -98,9 +115,9 @@ func (t *TCP) start() {
 // settleFastOpen follows a connection that opens with Fast Open; t.mu is held.
 func (t *TCP) settleFastOpen(now sched.Time, ev tcp.Events) {
 	s := t.stack
-	if l := t.fastOf; l != nil && t.conn.State() != tcp.SynReceived {
-		t.fastOf = nil
-		l.fastDone(now, t.conn.State() == tcp.Closed && t.conn.Err() == syscall.ECONNRESET)
+	if t.fastPending && t.conn.State() != tcp.SynReceived {
+		t.fastPending = false
+		s.fast.setPending(t, nil).fastDone(now, t.conn.State() == tcp.Closed && t.conn.Err() == syscall.ECONNRESET)
 	}
 	if ev&tcp.Connected != 0 {
 		if r, ok := t.conn.FastOpenResult(); ok {
@@ -204,7 +221,8 @@ func (l *Listener) fastAccept(now sched.Time, syn *tcp.Segment, k *flowKey, m *i
 	var rec tcp.SynRecv
 	rec.Init(s.cfg.TCP, now, syn, s.params(now, k, s.pathMTU(m), floor, l.options))
 	ev := t.conn.AcceptFastOpen(s.cfg.TCP, now, &rec, syn, cookie)
-	t.fastOf = l
+	t.fastPending = true
+	s.fast.setPending(t, l)
 	t.output(now)
 	t.settle(now, ev)
 	t.mu.Unlock()

@@ -25,7 +25,6 @@ type TCP struct {
 	armedAt  sched.Time // when timer fires; it may be earlier than the deadline, never later
 	stack    *Stack
 	notifier Notifier
-	fastOf   *Listener  // of a Fast Open request whose handshake is not complete
 	iface    *Interface // the way out, as of pathGen; nil: none
 	next     txWaiter
 	stage    *buffer.Buffer // the writer's: chunks being filled, and room behind what is queued
@@ -40,6 +39,7 @@ type TCP struct {
 
 	inTable     bool
 	orphan      bool  // counted as such
+	fastPending bool  // a Fast Open request whose handshake is not complete: in stack.fast.pending
 	leftBehind  bool  // in stack.left
 	waiting     bool  // on a transmit queue's waiting list
 	filling     bool  // stage is in a writer's hands, without the lock
@@ -323,7 +323,7 @@ func (t *TCP) settle(now sched.Time, ev tcp.Events) Ready {
 		t.stack.timers.Cancel(&t.timer)
 		t.armedAt = sched.Never
 	}
-	if t.fastOf != nil || ev&(tcp.Connected|tcp.FastOpenCutOff|tcp.TimeWaitNow|tcp.Done) != 0 {
+	if t.fastPending || ev&(tcp.Connected|tcp.FastOpenCutOff|tcp.TimeWaitNow|tcp.Done) != 0 {
 		t.settleFastOpen(now, ev)
 	}
 	if t.orphan && !t.inTable {
