@@ -29,7 +29,7 @@ func TestTwoFlowsOverOneBottleneck(t *testing.T) {
 		x, y := one.Stats().Since(from[0]), two.Stats().Since(from[1])
 		sum := x.Goodput() + y.Goodput()
 		t.Log(x, "and", y, "steps", w.Steps())
-		if sum < 0.9*20e6 || sum > 0.966*20e6 {
+		if sum < 0.9*20e6 || sum > 0.975*20e6 { // of 1500 bytes 1448 are payload; and what waited behind a hole may be read in these seconds
 			t.Errorf("together %.2f Mbit/s", sum/1e6)
 		}
 		if x.Arrived+y.Arrived != bottleneck.There.Bytes()-bytes {

@@ -26,9 +26,11 @@ func (c *Conn) takeAck(seg *Segment) {
 // acknowledge takes what the segment acknowledges, and the peer's window.
 func (c *Conn) acknowledge(seg *Segment) {
 	changed := c.updateWindow(seg)
+	dsack := c.takeDSACK(seg)
 	f := c.snd
 	if f == nil {
 		c.takeECN(nil, seg, &ackNews{})
+		c.acknowledgeIdle(seg, dsack)
 		return
 	}
 	if c.sndWnd == 0 && c.sndUna.AtOrBefore(seg.Ack) && !c.is(orphan) {
@@ -37,10 +39,12 @@ func (c *Conn) acknowledge(seg *Segment) {
 		f.expiries = 0
 	}
 	c.checkAppLimited(f)
-	n := ackNews{pipe: f.pipe(), spans: f.board.spans()}
+	n := ackNews{pipe: f.pipe(), spans: f.board.spans(), flight: f.board.flight(), fack: later(f.board.sackedEnd, c.sndUna), dsack: dsack}
+	n.againMax = c.againMax(f, seg)
 	if c.sndUna.Before(seg.Ack) {
 		n.acked = c.advance(f, seg.Ack, &n.delivery)
 	}
+	plain := n.acked == 0 && n.flight > 0 && seg.Len() == 0 && seg.Ack == c.sndUna && !changed
 	if c.is(useSACK) {
 		fresh := n.bytes
 		for _, b := range seg.Options.SACKBlocks() {
@@ -49,22 +53,40 @@ func (c *Conn) acknowledge(seg *Segment) {
 		n.dup = n.bytes > fresh
 	} else {
 		// RFC 5681 §2, "duplicate acknowledgment", (a) to (e).
-		n.dup = n.acked == 0 && f.board.flight() > 0 && seg.Len() == 0 && seg.Ack == c.sndUna && !changed
+		n.dup = plain && !c.duplicateExpected()
 	}
 	c.takeECN(f, seg, &n)
-	if n.acked == 0 && !n.dup && !n.marked {
+	c.probeAcked(seg, n.flight, dsack, plain)
+	if n.acked == 0 && !n.dup && !n.marked && !dsack {
 		return
 	}
 	c.timeRoundTrip(f, seg, &n)
 	c.sampleRate(f, &n)
-	c.recover(f, &n)
+	c.recover(f, &n, &seg.Options)
 	if n.acked > 0 {
-		if o := &seg.Options; c.is(useSACK) && o.NSACK > 0 && Seq(o.SACK[0].Right).AtOrBefore(seg.Ack) {
-			// A D-SACK (RFC 2883): the peer had what was sent again. That an ACK comes only now is for ACKs that were lost, not because
-			// the way has become long, which is what the backed-off RTO would have to be kept for (Karn's algorithm).
+		if dsack {
+			// The peer had what was sent again. That an ACK comes only now is for ACKs that were lost, not because the way has become
+			// long, which is what the backed-off RTO would have to be kept for (Karn's algorithm).
 			f.backoff = 0
 		}
 		c.progress(f)
+	} else if n.dup && c.is(useSACK) {
+		f.probeAt = sched.Never // RFC 8985 §7.2: with something SACKed, RACK knows when to act
+	}
+	if c.snd != nil {
+		c.watchReneging(f)
+	}
+}
+
+// acknowledgeIdle is for an ACK while nothing is queued or in flight: it may still tell that something came twice.
+func (c *Conn) acknowledgeIdle(seg *Segment, dsack bool) {
+	if !dsack {
+		return
+	}
+	c.probeAcked(seg, 0, dsack, false)
+	c.adaptReordering(true)
+	if u := &c.hist.undo; u.open && u.any && u.left <= 0 {
+		c.undo(nil)
 	}
 }
 
@@ -99,6 +121,9 @@ func (c *Conn) timeRoundTrip(f *flight, seg *Segment, n *ackNews) {
 		return
 	}
 	f.backoff = 0
+	if c.hist != nil {
+		c.hist.unsampled = false
+	}
 }
 
 // progress is what an ACK of something new means for the timers (RFC 6298 §5.2, §5.3) and for the send side as such.
@@ -108,9 +133,10 @@ func (c *Conn) progress(f *flight) {
 	c.err = nil // what ICMP told is over
 	if c.sndUna != c.sndNxt {
 		c.restartTimer(f)
+		c.scheduleProbe(f)
 		return
 	}
-	f.timerAt = sched.Never
+	f.timerAt, f.probeAt, f.reoAt = sched.Never, sched.Never, sched.Never
 	if f.queue.Size() == 0 && !c.finPending() {
 		c.dropFlight()
 	}

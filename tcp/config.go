@@ -21,7 +21,7 @@ type Config struct {
 	TimeWait                            time.Duration // 60 s
 	FinWait2                            time.Duration // 60 s: an orphan waits so long for the peer's FIN
 	UserTimeout                         time.Duration // 0: R2 as RFC 1122 §4.2.3.5 (about 15 minutes; SYN 3)
-	Granularity                         time.Duration // clock granularity G of RFC 6298; 1 ms
+	Granularity                         time.Duration // of the clock that gives now: G of RFC 6298, 1 ms. Set it if the clock ticks more coarsely
 	Congestion                          string        // one of cc.Names; default the first, "cubic"
 	NoSlowStartAfterIdle                bool          // the window lasts for 5 minutes without use (RFC 7661), not for an RTO (RFC 5681 §4.1)
 	Pacing                              bool          // congestion control without a rate of its own paces its window as well
@@ -36,6 +36,11 @@ type Config struct {
 	NoECNFallback                       bool       // a SYN that asks for ECN and gets no answer is not sent without that
 	NoECNOption                         bool       // accurate feedback without the AccECN option: by the header's three bits only
 	OrphanRetries                       int        // timeouts in a row after which an orphan is given up; 0: as if it were none
+	Reordering                          int        // DupThresh: so many segments SACKed, or duplicate ACKs, mean a loss; 3
+	NoRACK                              bool       // losses are found by counting (RFC 6675), not by time (RFC 8985)
+	NoTLP                               bool       // no tail loss probes (RFC 8985 §7)
+	NoFRTO                              bool       // timeouts are not checked by F-RTO (RFC 5682)
+	NoDSACK                             bool       // the peer is not told what came twice (RFC 2883)
 
 	flights, inflows, islands sync.Pool // of *flight, *inflow, *island: what only a connection with data under way needs
 }
@@ -49,6 +54,7 @@ func (cfg *Config) maxRTO() time.Duration      { return cmp.Or(cfg.MaxRTO, 60*ti
 func (cfg *Config) delayedAck() time.Duration  { return cmp.Or(cfg.DelayedAck, 40*time.Millisecond) }
 func (cfg *Config) timeWait() time.Duration    { return cmp.Or(cfg.TimeWait, 60*time.Second) }
 func (cfg *Config) finWait2() time.Duration    { return cmp.Or(cfg.FinWait2, 60*time.Second) }
+func (cfg *Config) reordering() int            { return cmp.Or(max(cfg.Reordering, 0), 3) }
 func (cfg *Config) granularity() time.Duration { return cmp.Or(cfg.Granularity, time.Millisecond) }
 func (cfg *Config) synRetries() uint8 {
 	return uint8(min(cmp.Or(max(cfg.SynRetries, 0), synRetries), 127))

@@ -13,12 +13,13 @@ import (
 // not be copied then.
 // Every method that takes now uses max(now, the latest seen).
 type Conn struct {
-	cfg *Config
-	cc  cc.Control
-	snd *flight   // data queued or in flight; nil: none
-	rcv *inflow   // data received and not read; nil: none
-	ecn *ecnState // nil: not asked for, and not agreed on
-	err error     // why the connection failed; before that, the last ICMP error, to be the reason if it times out
+	cfg  *Config
+	cc   cc.Control
+	snd  *flight   // data queued or in flight; nil: none
+	rcv  *inflow   // data received and not read; nil: none
+	hist *history  // of losses; nil: there were none
+	ecn  *ecnState // nil: not asked for, and not agreed on
+	err  error     // why the connection failed; before that, the last ICMP error, to be the reason if it times out
 
 	fast *fastOpen // Fast Open under way; nil: none
 
@@ -33,9 +34,9 @@ type Conn struct {
 	rate rateMemory
 	pace pace
 
-	bytesSent, bytesAcked, bytesReceived   uint64
-	segsSent, segsReceived                 uint64
-	retransmits, rtos, outOfOrder, dupAcks uint32
+	bytesSent, bytesAcked, bytesReceived uint64
+	segsSent, segsReceived               uint64
+	retransmits, outOfOrder              uint32
 
 	sendLimit, recvLimit int32 // bytes of chunk capacity
 	gsoMax               int32

@@ -20,8 +20,16 @@ type Info struct {
 	Retransmits                    uint64 // segments
 	RTOs                           uint64
 	OutOfOrder, DupAcks            uint64
-	InFlight                       int // bytes
-	SendQueue, ReceiveQueue        int // bytes
+	InFlight                       int    // bytes in the network, by the sender's estimate
+	Sacked, Lost, Resent           int    // bytes not acknowledged: SACKed, deemed lost, and of these sent again since
+	Reordering                     int    // segments: the farthest that one has come after others, at least DupThresh
+	Reorderings                    uint64 // times that segments came out of order
+	LossProbes, LossProbeRepairs   uint64 // tail loss probes sent, and losses that they have repaired (RFC 8985 §7)
+	DSACKs                         uint64 // ACKs that told of something that came twice (RFC 2883)
+	Undos                          uint64 // recoveries that turned out to be needless
+	SpuriousRTOs                   uint64 // those of them that were timeouts
+	Reneged                        uint64 // times that the peer threw away what it had SACKed (RFC 2018 §8)
+	SendQueue, ReceiveQueue        int    // bytes
 	Congestion                     string
 	PacingRate, MaxPacingRate      int64  // bytes per second; 0: not paced, no limit
 	Delivered                      uint64 // bytes known to have arrived, in order or not
@@ -44,7 +52,7 @@ func (c *Conn) Info() Info {
 		SendWindow: int(c.sndWnd), ReceiveWindow: c.offered(),
 		BytesSent: c.bytesSent, BytesAcked: c.bytesAcked, BytesReceived: c.bytesReceived,
 		SegmentsSent: c.segsSent, SegmentsReceived: c.segsReceived,
-		Retransmits: uint64(c.retransmits), RTOs: uint64(c.rtos), OutOfOrder: uint64(c.outOfOrder), DupAcks: uint64(c.dupAcks),
+		Retransmits: uint64(c.retransmits), OutOfOrder: uint64(c.outOfOrder),
 		SendQueue: c.SendQueue(), ReceiveQueue: c.ReadSize(),
 		Congestion: c.cc.Name(),
 		FastOpened: c.is(fastOpened), Timestamps: c.is(useTS), SACK: c.is(useSACK), SendWScale: c.sndWScale, ReceiveWScale: c.rcvWScale,
@@ -59,6 +67,15 @@ func (c *Conn) Info() Info {
 		i.Cwnd = c.cwnd(c.snd)
 		i.InFlight = c.snd.pipe()
 		i.Delivered = c.snd.board.rate.delivered
+		b := &c.snd.board
+		i.Sacked, i.Lost, i.Resent = b.sacked+c.snd.dupBytes, b.lost, b.rtx
+	}
+	i.Reordering = c.cfg.reordering()
+	if h := c.hist; h != nil {
+		i.RTOs, i.DupAcks = uint64(h.rtos), uint64(h.dupAcks)
+		i.Reordering, i.Reorderings = max(i.Reordering, h.degree), uint64(h.reorderings)
+		i.LossProbes, i.LossProbeRepairs = uint64(h.probes), uint64(h.probeRecoveries)
+		i.DSACKs, i.Undos, i.SpuriousRTOs, i.Reneged = uint64(h.dsacks), uint64(h.undos), uint64(h.spurious), uint64(h.reneged)
 	}
 	return i
 }

@@ -304,7 +304,7 @@ func (c *Conn) keepOutOfOrder(seg *Segment) {
 
 // noteDuplicate remembers, for the next ACK, what was received twice (RFC 2883 §4).
 func (c *Conn) noteDuplicate(left, end Seq) {
-	if c.is(useSACK) {
+	if c.is(useSACK) && !c.cfg.NoDSACK {
 		c.dsackLeft, c.dsackEnd = left, end
 	}
 }

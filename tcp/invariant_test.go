@@ -1,14 +1,16 @@
 package tcp
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/weirnet/weir/sched"
 )
 
 // check recounts the scoreboard.
 func (b *scoreboard) check() error {
-	var sacked, lost, rtx int
+	var sacked, lost, rtx, ranges int
 	at := b.una
 	for i := b.head; i < len(b.list); i++ {
 		s := &b.list[i]
@@ -20,6 +22,7 @@ func (b *scoreboard) check() error {
 		case 0:
 		case spanSacked:
 			sacked += n
+			ranges++
 			if i > b.head && b.list[i-1].flags&spanSacked != 0 {
 				return fmt.Errorf("two SACKed spans side by side at %d", i-b.head)
 			}
@@ -34,13 +37,27 @@ func (b *scoreboard) check() error {
 		default:
 			return fmt.Errorf("span %d has flags %b", i-b.head, s.flags)
 		}
-		if s.flags&(spanSacked|spanLost) == 0 && s.end.AtOrBefore(b.lossEnd) {
-			return fmt.Errorf("span %d is neither SACKed nor lost, and before lossEnd", i-b.head)
+		if s.flags&(spanSacked|spanLost|spanAgain) == 0 && s.end.AtOrBefore(b.lossEnd) {
+			return fmt.Errorf("span %d is neither SACKed nor lost nor sent again, and before lossEnd", i-b.head)
+		}
+		if s.flags&spanAgain != 0 && s.underway() && !slices.ContainsFunc(b.resents[b.resentHead:], func(r resent) bool {
+			return r.sent == s.sent && r.begin.Before(s.end) && at.Before(r.end)
+		}) {
+			return fmt.Errorf("span %d was sent again, and is not in the list", i-b.head)
 		}
 		at = s.end
 	}
 	if sacked != b.sacked || lost != b.lost || rtx != b.rtx {
 		return fmt.Errorf("counted %d SACKed, %d lost, %d sent again; the board has %d, %d, %d", sacked, lost, rtx, b.sacked, b.lost, b.rtx)
+	}
+	if ranges != b.ranges {
+		return fmt.Errorf("%d ranges were SACKed, counted %d", ranges, b.ranges)
+	}
+	if len(b.resents) > maxResents+1 {
+		return fmt.Errorf("%d retransmissions in the list", len(b.resents))
+	}
+	if !slices.IsSortedFunc(b.resents[b.resentHead:], func(x, y resent) int { return cmp.Compare(x.sent, y.sent) }) {
+		return fmt.Errorf("retransmissions are not in the order of time")
 	}
 	if b.spans() > maxSpans+2 {
 		return fmt.Errorf("%d spans", b.spans())

@@ -26,11 +26,16 @@ func (c *Conn) Output(now sched.Time, seg *Segment) bool {
 	}
 	if f := c.snd; f != nil {
 		c.restartIdle(f)
+		if c.outputProbe(f, seg) {
+			return true
+		}
 		if !c.paced(f) {
-			if c.outputLost(f, seg) || c.outputNew(f, seg) || c.speculate(f) && c.outputLost(f, seg) {
+			if c.outputFRTO(f, seg) || c.outputLost(f, seg) || c.outputNew(f, seg) || c.speculate(f) && c.outputLost(f, seg) {
 				return true
 			}
 			c.startPersist(f)
+		} else if !c.newDataFits() {
+			c.startPersist(f) // when its time comes, it cannot go
 		}
 	}
 	switch {
@@ -111,7 +116,7 @@ func (c *Conn) outputSYN(seg *Segment) bool {
 		f.board.transmitted(c.sndNxt, c.now)
 	} else {
 		c.retransmits++
-		f.board.list[f.board.head].flags = spanAgain // Karn
+		f.board.resendLast(1, c.now)
 	}
 	if f.timerAt == sched.Never {
 		c.restartTimer(f)
@@ -143,15 +148,15 @@ func (c *Conn) gsoLimit(mss int) int {
 
 // outputLost sends again what is known to be lost, as the congestion window allows.
 func (c *Conn) outputLost(f *flight, seg *Segment) bool {
-	begin, end, ok := f.board.next()
-	if !ok {
+	begin, end, ok := f.board.next(c.gsoLimit(c.dataMSS()))
+	if !ok || f.frto == frtoSecond {
 		return false
 	}
 	c.resendECN(begin)
 	mss := c.dataMSS()
 	n := min(end.minus(begin), c.gsoLimit(mss))
 	room := c.cwnd(f) - f.pipe()
-	if f.pipe() == 0 {
+	if f.pipe() == 0 || f.urgent {
 		room = max(room, mss)
 	}
 	if room < min(n, mss) {
@@ -178,18 +183,24 @@ func (c *Conn) outputLost(f *flight, seg *Segment) bool {
 	flags := wire.ACK
 	if data == left {
 		flags |= wire.PSH
-		if c.is(finSent) {
+		if c.is(finSent) && (begin + Seq(data)).Before(end) {
 			flags |= wire.FIN
 			n = data + 1
 		}
 	}
 	f.board.retransmitted(begin+Seq(n), c.now)
-	c.retransmits += uint32(c.fillData(f, seg, begin, data, mss, flags))
+	c.noteResent(begin+Seq(n), n)
+	segs := c.fillData(f, seg, begin, data, mss, flags)
+	c.retransmits += uint32(segs)
 	c.sendECT(seg, data, true)
-	if f.timerAt == sched.Never {
-		c.restartTimer(f)
+	if f.phase == phaseLoss {
+		f.resent += segs
+	}
+	if f.timerAt == sched.Never || begin == c.sndUna {
+		c.restartTimer(f) // for the first segment anew: RTO is the time that its ACK may take from now
 	}
 	f.out += n
+	f.urgent = false
 	return true
 }
 
@@ -216,7 +227,7 @@ func (c *Conn) fillData(f *flight, seg *Segment, seq Seq, n, mss int, flags wire
 func (c *Conn) outputNew(f *flight, seg *Segment) bool {
 	unsent := c.Unsent()
 	fin := c.finPending() && c.state.synchronized()
-	if f.board.toResend() {
+	if f.board.toResend() && f.frto != frtoSecond {
 		return false // what is lost goes first
 	}
 	if unsent == 0 && !fin {
@@ -224,14 +235,20 @@ func (c *Conn) outputNew(f *flight, seg *Segment) bool {
 		return false
 	}
 	mss := c.dataMSS()
-	window := max((c.sndUna + Seq(c.sndWnd)).minus(c.sndNxt), 0)
+	window := c.windowLeft()
 	n := c.sendable(f, unsent, window, mss)
 	fin = fin && n == unsent && n < window
 	if n == 0 && !fin {
 		return false
 	}
+	c.transmit(f, seg, n, fin, mss)
+	return true
+}
+
+// transmit makes seg n bytes that were never sent, and perhaps the FIN.
+func (c *Conn) transmit(f *flight, seg *Segment, n int, fin bool, mss int) {
 	flags := wire.ACK
-	if n == unsent {
+	if n == c.Unsent() {
 		flags |= wire.PSH
 	}
 	sent := n
@@ -259,7 +276,7 @@ func (c *Conn) outputNew(f *flight, seg *Segment) bool {
 	if f.timerAt == sched.Never {
 		c.restartTimer(f)
 	}
-	return true
+	c.scheduleProbe(f)
 }
 
 // sendable is how many of the unsent bytes may go in the next segment.

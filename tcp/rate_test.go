@@ -97,7 +97,7 @@ func TestRateSampleNewest(t *testing.T) {
 	b.now += sched.Time(15 * time.Millisecond)
 	b.ack(1000, 2000, 6000)
 	b.loseFirst(1000)
-	b.next()
+	b.next(1 << 30)
 	b.retransmitted(2000, b.now)
 	b.now += sched.Time(20 * time.Millisecond)
 	s := b.ack(6000)

@@ -3,7 +3,9 @@ package tcp
 import (
 	"time"
 
+	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp/cc"
+	"github.com/weirnet/weir/wire"
 )
 
 // phase is what the sender is doing about losses.
@@ -19,16 +21,25 @@ const (
 // recovery is the state of loss recovery.
 type recovery struct {
 	phase    phase
-	rescued  bool // this recovery has had its rescue retransmission (RFC 6675 §4, NextSeg rule 4)
+	frto     frto
+	rescued  bool // without RACK: this recovery has had its rescue retransmission (RFC 6675 §4, NextSeg rule 4)
+	urgent   bool // a segment is to be sent again whatever the window: the timer has expired
+	probe    bool // a tail loss probe is to be sent
 	dupAcks  uint8
 	dupBytes int // without SACK: what the duplicate ACKs say has arrived, as RFC 6675's scoreboard would know it
+	resent   int // without SACK: segments sent again since the timer expired
 	point    Seq // RecoveryPoint: SND.NXT when recovery began; it ends when that is acknowledged
+
+	rack    transmission  // RACK.xmit_ts, RACK.end_seq
+	rackRTT time.Duration // RACK.rtt; 0: none
+	frtoAt  sched.Time    // when the timer expired
 
 	// Proportional Rate Reduction (RFC 9937 §6.2), in bytes; only while reducing.
 	cwnd      int
 	start     int // RecoverFS
 	delivered int // prr_delivered
 	out       int // prr_out
+	reducedAt sched.Time
 }
 
 // pipe is how many bytes are in the network (RFC 6675 §4).
@@ -48,21 +59,25 @@ func (c *Conn) cwnd(f *flight) int {
 // ackNews is what an ACK has told.
 type ackNews struct {
 	delivery
-	acked    int  // sequence numbers newly acknowledged
-	dup      bool // a duplicate ACK, by RFC 5681 §2 or, with SACK, RFC 6675 §2
-	lost     int  // bytes newly found lost
-	force    bool // a segment is to be sent again at once, whatever the window
-	ce       int  // of the bytes newly delivered, those that arrived marked by ECN, as far as known
-	ece      bool // the peer tells that something was marked
-	marked   bool // for the first time in a window of data, the peer tells that packets were marked by ECN
-	pipe     int  // before the ACK
-	spans    int  // before the ACK
-	rtt      time.Duration
-	reported bool // to congestion control
+	acked     int  // sequence numbers newly acknowledged
+	dup       bool // a duplicate ACK, by RFC 5681 §2 or, with SACK, RFC 6675 §2
+	dsack     bool // it tells that something came twice (RFC 2883)
+	ce        int  // of the bytes newly delivered, those that arrived marked by ECN, as far as known
+	ece       bool // the peer tells that something was marked
+	marked    bool // for the first time in a window of data, the peer tells that packets were marked by ECN
+	lost      int  // bytes newly found lost
+	lostAgain int  // of these, retransmissions
+	force     bool // a segment is to be sent again at once, whatever the window
+	reported  bool // to congestion control
+	pipe      int  // before the ACK
+	spans     int  // before the ACK
+	flight    int  // before the ACK
+	fack      Seq  // behind the highest byte acknowledged or SACKed before
+	rtt       time.Duration
 }
 
-// recover takes the consequences of an ACK for loss recovery and the congestion window.
-func (c *Conn) recover(f *flight, n *ackNews) {
+// recover takes the consequences of an ACK with options o for loss recovery and the congestion window.
+func (c *Conn) recover(f *flight, n *ackNews, o *wire.TCPOptions) {
 	if !c.is(useSACK) {
 		c.countDuplicates(f, n)
 	}
@@ -70,8 +85,15 @@ func (c *Conn) recover(f *flight, n *ackNews) {
 	case n.acked > 0:
 		f.dupAcks = 0
 	case n.dup:
-		c.dupAcks++
+		c.history().dupAcks++
 		f.dupAcks = min(f.dupAcks+1, 255-1)
+	}
+	if c.usesRACK() {
+		c.noteDelivered(f, n)
+		c.adaptReordering(n.dsack)
+	}
+	if c.needless(f, n, o) || (n.acked > 0 || n.dup) && c.checkFRTO(f, n) {
+		c.undo(f)
 	}
 	if f.phase != phaseOpen && f.point.AtOrBefore(c.sndUna) {
 		c.reportAck(f, n)
@@ -81,9 +103,42 @@ func (c *Conn) recover(f *flight, n *ackNews) {
 		c.enterCWR(f, n)
 	}
 	c.detectLoss(f, n)
+	c.respond(f, n)
+	c.reportAck(f, n)
+}
+
+// detectLoss marks what the ACK shows to be lost.
+func (c *Conn) detectLoss(f *flight, n *ackNews) {
+	if c.usesRACK() {
+		n.lost, n.lostAgain = c.detectByTime(f)
+		return
+	}
+	mss, thresh := c.payloadMSS(), c.cfg.reordering()
+	if c.is(useSACK) && n.dup {
+		n.lost = f.board.detect(mss, thresh)
+	}
+	if f.phase >= phaseFast || int(f.dupAcks) < thresh || f.board.toResend() {
+		return
+	}
+	// RFC 6582 §3.2 step 2: not if the duplicates may come from what was needlessly sent again before.
+	if c.is(useSACK) || f.point.Before(c.sndUna) {
+		n.lost += f.board.loseFirst(mss)
+	}
+}
+
+// respond is what is done about losses that were found.
+func (c *Conn) respond(f *flight, n *ackNews) {
 	switch {
 	case f.phase < phaseFast && f.board.toResend():
 		c.enterFastRecovery(f, n)
+	case f.phase == phaseFast && n.lostAgain > 0 && c.now.Sub(f.reducedAt) >= c.rtt.srtt:
+		// "The loss of a retransmission should be taken as two indications of congestion and, therefore, cwnd (and ssthresh) MUST be
+		// lowered twice in this case" (RFC 5681 §4.3).
+		c.history().undo.open = false
+		c.cc.Congestion(c.now, f.board.flight(), cc.Loss)
+		c.ecnReduced()
+		c.startReduction(f, n)
+		n.force = true
 	case f.phase == phaseFast && n.acked > 0 && !c.is(useSACK):
 		// RFC 6582 §3.2 step 3, "Partial acknowledgments: … retransmit the first unacknowledged segment", at once.
 		n.lost += f.board.loseFirst(c.payloadMSS())
@@ -91,42 +146,6 @@ func (c *Conn) recover(f *flight, n *ackNews) {
 	}
 	if f.phase.reducing() {
 		f.reduce(n, c.cc.Ssthresh(), c.payloadMSS())
-	}
-	c.reportAck(f, n)
-}
-
-// countDuplicates keeps dupBytes, without SACK: each duplicate ACK stands for a segment that has arrived, and an ACK of new data for a
-// filled hole and some of those.
-func (c *Conn) countDuplicates(f *flight, n *ackNews) {
-	mss := c.payloadMSS()
-	if n.dup {
-		more := max(min(mss, f.board.flight()-f.board.lost-f.dupBytes), 0)
-		f.dupBytes += more
-		n.bytes += more
-		return
-	}
-	if n.acked > 0 {
-		known := min(f.dupBytes, max(n.acked-mss, 0))
-		f.dupBytes -= known
-		n.bytes -= min(known, n.bytes)
-		if f.phase < phaseFast {
-			f.dupBytes = 0
-		}
-	}
-}
-
-// detectLoss marks what the ACK shows to be lost.
-func (c *Conn) detectLoss(f *flight, n *ackNews) {
-	mss := c.payloadMSS()
-	if c.is(useSACK) && n.dup {
-		n.lost = f.board.detect(mss)
-	}
-	if f.phase >= phaseFast || f.dupAcks < dupThresh || f.board.toResend() {
-		return
-	}
-	// RFC 6582 §3.2 step 2: not if the duplicates may come from what was needlessly sent again before.
-	if c.is(useSACK) || f.point.Before(c.sndUna) {
-		n.lost += f.board.loseFirst(mss)
 	}
 }
 
@@ -138,9 +157,11 @@ func (c *Conn) enterFastRecovery(f *flight, n *ackNews) {
 	} else {
 		c.cc.Congestion(c.now, f.board.flight(), cc.Loss)
 		c.ecnReduced()
-		f.startReduction(n)
+		c.startReduction(f, n)
+		c.beginEpisode(f, false)
 	}
 	f.phase, f.point, f.rescued = phaseFast, c.sndNxt, false
+	f.probeAt, f.probe = sched.Never, false
 }
 
 // enterCWR begins a reduction of the window because of ECN marks (RFC 3168 §6.1.2), unless one is under way: it is over when all that is
@@ -150,43 +171,24 @@ func (c *Conn) enterCWR(f *flight, n *ackNews) bool {
 	if f.phase != phaseOpen {
 		return false
 	}
+	if c.hist != nil {
+		c.hist.undo.open = false // the window of before is no longer what there was
+	}
 	c.cc.Congestion(c.now, f.board.flight()+n.acked, cc.Mark)
-	f.startReduction(n)
+	c.startReduction(f, n)
 	f.phase, f.point = phaseCWR, c.sndNxt
 	return true
 }
 
-// startReduction is the beginning of RFC 9937 §6.2.
-func (f *flight) startReduction(n *ackNews) {
-	f.delivered, f.out = 0, 0
-	f.start = max(f.board.flight()-f.board.sacked-f.dupBytes+n.bytes, 1)
-}
-
 // leaveRecovery ends recovery: all that was outstanding when it began is acknowledged.
 func (c *Conn) leaveRecovery(f *flight) {
-	f.phase = phaseOpen
+	if f.phase >= phaseFast {
+		c.calmReordering()
+		c.expectDuplicates(f)
+	}
+	f.phase, f.frto = phaseOpen, frtoOff
 	f.dupAcks, f.dupBytes = 0, 0
 	c.cc.Recovered(c.now)
-}
-
-// reduce is what an ACK in recovery allows to be sent, by Proportional Rate Reduction (RFC 9937 §6.2).
-func (f *flight) reduce(n *ackNews, ssthresh, mss int) {
-	pipe := f.pipe()
-	f.delivered += n.bytes
-	var send int
-	if pipe > ssthresh {
-		send = int((int64(f.delivered)*int64(ssthresh)+int64(f.start)-1)/int64(f.start)) - f.out
-	} else {
-		send = max(f.delivered-f.out, n.bytes)
-		if n.acked > 0 && n.lost == 0 { // SafeACK
-			send += mss
-		}
-		send = min(send, ssthresh-pipe)
-	}
-	if n.force || f.out == 0 && f.phase == phaseFast {
-		send = max(send, mss) // force a fast retransmit
-	}
-	f.cwnd = pipe + max(send, 0)
 }
 
 // reportAck tells congestion control, once.
@@ -227,9 +229,10 @@ func (c *Conn) reportAck(f *flight, n *ackNews) {
 }
 
 // speculate finds something to send in fast recovery when nothing is known to be lost and no new data can go (RFC 6675 §4, NextSeg
-// rules 3 and 4): a hole that may only be late or, once, the end of what is outstanding, which no SACK may ever tell about.
+// rules 3 and 4): a hole that may only be late or, once, the end of what is outstanding, which no SACK may ever tell about. With RACK time
+// tells, and there is nothing to guess.
 func (c *Conn) speculate(f *flight) bool {
-	if f.phase != phaseFast || !c.is(useSACK) || f.board.toResend() {
+	if f.phase != phaseFast || !c.is(useSACK) || !c.cfg.NoRACK || f.board.toResend() {
 		return false
 	}
 	mss := c.payloadMSS()
@@ -245,13 +248,44 @@ func (c *Conn) speculate(f *flight) bool {
 	return n > 0
 }
 
-// retransmissionTimeout takes the steps of RFC 6298 §5.4 to §5.6 and RFC 5681 §3.1.
+// retransmissionTimeout takes the steps of RFC 6298 §5.4 to §5.6 and RFC 5681 §3.1, and marks what is lost.
+//
+// What was SACKed stays so. RFC 2018 §8 says that the sender SHOULD forget it, "since the timeout might indicate that the data receiver has
+// reneged"; RFC 6675 §5.1 has this as too strong where there are robust tests for reneging, and RFC 8985 §6.3 builds on what was SACKed. The
+// test is that the first byte not acknowledged was SACKed: whatever a peer reneges on will be that in the end.
 func (c *Conn) retransmissionTimeout(f *flight) {
-	c.rtos++
-	c.cc.Timeout(c.now, f.board.flight(), f.expiries > 1)
+	c.history().rtos++
+	again := f.expiries > 1
+	c.startFRTO(f, again)
+	c.cc.Timeout(c.now, f.board.flight(), again)
 	c.ecnReduced()
+	if h := c.hist; !again || h == nil || !h.undo.timeout {
+		c.beginEpisode(f, true)
+	}
+	switch {
+	case f.board.headSacked():
+		c.history().reneged++
+		f.board.forget()
+		f.board.loseAll()
+		f.frto = frtoOff
+	case c.usesRACK():
+		f.board.loseExpired(c.now.Add(-max(f.rackRTT, c.rtt.srtt)-c.reoWindow(f)), c.payloadMSS())
+	default:
+		f.board.loseAll()
+	}
 	f.phase, f.point = phaseLoss, c.sndNxt
 	f.dupAcks, f.dupBytes = 0, 0
-	f.board.loseAll(c.now)
-	f.limited = false
+	f.limited, f.urgent = false, true
+	f.reoAt, f.probeAt, f.probe = sched.Never, sched.Never, false
+}
+
+// leastReneging is the least time for an ACK to correct that the peer seems to have reneged.
+const leastReneging = 10 * time.Millisecond
+
+// watchReneging: an ACK has stopped before what was SACKed, so that the peer no longer has that (RFC 2018 §8). An ACK on its way may tell
+// otherwise; it gets half a round trip, and then everything is sent again as after a timeout.
+func (c *Conn) watchReneging(f *flight) {
+	if f.board.headSacked() {
+		f.timerAt = min(f.timerAt, c.now.Add(max(c.rtt.srtt/2, leastReneging)))
+	}
 }

@@ -66,7 +66,7 @@ func TestFastRecoveryNewReno(t *testing.T) {
 			< . 1:1(0) ack 1
 			> . 1:1001(1000) ack 1
 			info ssthresh=5000
-			+.2 > . 1:1001(1000) ack 1
+			+.3 > . 1:1001(1000) ack 1
 			info cwnd=1000`},
 		{"after a timeout, old duplicates begin no recovery (RFC 6582 §3.2 step 2)", `
 			write 10000
@@ -137,13 +137,15 @@ func TestFastRecoverySACK(t *testing.T) {
 			< . 1:1(0) ack 1 sack -5000:-4000
 			quiet
 			info retransmits=0 inflight=3000`},
-		{"a timeout forgets what was SACKed (RFC 2018 §8)", `
+		{"a timeout keeps what was SACKed (RFC 6675 §5.1)", `
 			write 3000
 			> . 1:3001(3000) ack 1
-			+.1 < . 1:1(0) ack 1 sack 1001:3001
-			+.2 > . 1:1001(1000) ack 1
-			+.1 < . 1:1(0) ack 1001
-			> . 1001:3001(2000) ack 1`},
+			+.1 < . 1:1(0) ack 1 sack 1001:2001
+			+.025 > . 1:1001(1000) ack 1
+			+.3 > . 1:1001(1000) ack 1
+			info rtos=1
+			+.1 < . 1:1(0) ack 2001
+			> . 2001:3001(1000) ack 1`},
 		{"a D-SACK does no harm", `
 			write 3000
 			> . 1:3001(3000) ack 1

@@ -42,6 +42,12 @@ func (e *rttEstimate) sample(r time.Duration, n int) {
 	e.srtt = max(e.srtt+(r-e.srtt)/(8*w), leastRTT)
 }
 
+// adapt makes the timer more conservative after a spurious timeout (RFC 4015 §3.2, step 7): "SRTT <- max (SRTT_prev, RTT-SAMPLE), RTTVAR
+// <- max (RTTVAR_prev, RTT-SAMPLE/2)". The samples that follow bring it down again.
+func (e *rttEstimate) adapt(r time.Duration) {
+	e.srtt, e.rttvar = max(e.srtt, r), max(e.rttvar, r/2)
+}
+
 // rto is SRTT + max(G, 4·RTTVAR) (RFC 6298 §2.3), with floor in place of G where it is more: as Linux does, the minimum is kept for
 // what comes on top of the round trip, so that a peer's delayed ACK does not look like a loss on a long path. 0 without a sample.
 func (e *rttEstimate) rto(granularity, floor time.Duration) time.Duration {

@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 
@@ -37,9 +38,13 @@ type scoreboard struct {
 
 	// Bytes in spans with the flag.
 	sacked, lost, rtx int
+	ranges            int // spans that were SACKed
+
+	resents    []resent // retransmissions in the order of time: see rack.go
+	resentHead int      // resents[:resentHead] is free
 
 	sackedEnd Seq // behind the highest byte that was SACKed; una or before it: none
-	lossEnd   Seq // everything before it is SACKed or lost
+	lossEnd   Seq // everything before it is SACKed or lost, or was sent again
 	resend    Seq // nothing before it is lost and not sent again
 
 	rate rate
@@ -47,7 +52,7 @@ type scoreboard struct {
 
 // reset empties the board, which begins at una.
 func (b *scoreboard) reset(una Seq) {
-	*b = scoreboard{list: b.list[:0], una: una, sackedEnd: una, lossEnd: una, resend: una}
+	*b = scoreboard{list: b.list[:0], resents: b.resents[:0], una: una, sackedEnd: una, lossEnd: una, resend: una}
 }
 
 // spans is how many there are.
@@ -95,10 +100,14 @@ func (b *scoreboard) transmitted(end Seq, now sched.Time) {
 		full := b.spans() >= maxSpans
 		if full && s.flags&spanSacked != 0 {
 			b.count(s.flags, -b.size(last)) // forgetting that it was SACKed does no harm
+			b.ranges--
 			s.flags = spanAgain
 		}
 		if s.flags == 0 && s.sent == now && s.delivered == stamp.delivered || full && s.flags&spanLost == 0 {
 			s.end, s.sent, s.stamp = end, now, stamp
+			if s.flags&spanAgain != 0 {
+				b.logResent(b.begin(last), end, now)
+			}
 			return
 		}
 	}
@@ -122,30 +131,48 @@ func (b *scoreboard) count(flags spanFlags, n int) {
 	}
 }
 
+// underway: it may be in the network, and is not known to have arrived.
+func (s *span) underway() bool {
+	return s.flags&spanSacked == 0 && s.flags&(spanLost|spanRtx) != spanLost
+}
+
+// waits: it is lost and was not sent again.
+func (s *span) waits() bool { return s.flags&(spanLost|spanRtx) == spanLost }
+
 // delivery is what an ACK told about spans: how many bytes are newly known to be delivered; of those sent only once, when the oldest
-// and the latest were sent; and of the others, when the oldest was sent again.
+// and the latest were sent, and where the first ends; of the others, when the oldest was sent again; and of all the transmission that was
+// sent last.
 type delivery struct {
 	bytes                int
 	first, latest, again sched.Time
+	lowest               Seq
 	newest               newest
-	timed                bool // first and latest are set
+	timed                bool // first, latest and lowest are set
 	repeated             bool // again is set
+
+	againMax sched.Time // set before: what was sent again later than this may have arrived by an earlier transmission
+	last     transmission
 }
 
-func (d *delivery) add(s *span, n int) {
+// add counts the n bytes up to end, which are in span s.
+func (d *delivery) add(s *span, end Seq, n int) {
 	d.bytes += n
 	d.newest.take(s)
 	if s.flags&spanAgain != 0 {
 		if !d.repeated || s.sent < d.again {
 			d.again, d.repeated = s.sent, true
 		}
-		return
+		if s.sent > d.againMax {
+			return
+		}
+	} else if !d.timed {
+		d.first, d.latest, d.lowest, d.timed = s.sent, s.sent, end, true
+	} else {
+		d.first, d.latest, d.lowest = min(d.first, s.sent), max(d.latest, s.sent), earlier(d.lowest, end)
 	}
-	if !d.timed {
-		d.first, d.latest, d.timed = s.sent, s.sent, true
-		return
+	if t := (transmission{s.sent, end}); d.last.before(t) {
+		d.last = t
 	}
-	d.first, d.latest = min(d.first, s.sent), max(d.latest, s.sent)
 }
 
 // acked takes everything before to off the board.
@@ -155,14 +182,20 @@ func (b *scoreboard) acked(to Seq, d *delivery) {
 		n := earlier(s.end, to).minus(b.una)
 		b.count(s.flags, -n)
 		if s.flags&spanSacked == 0 {
-			d.add(s, n)
+			d.add(s, earlier(s.end, to), n)
 		}
 		if to.Before(s.end) {
 			b.una = to
 			break
 		}
+		if s.flags&spanSacked != 0 {
+			b.ranges--
+		}
 		b.una = s.end
 		b.head++
+	}
+	for b.resentHead < len(b.resents) && b.resents[b.resentHead].end.AtOrBefore(to) {
+		b.resentHead++
 	}
 	if b.spans() == 0 {
 		b.list, b.head = b.list[:0], 0
@@ -208,10 +241,11 @@ func (b *scoreboard) markSacked(i int, d *delivery) {
 		return
 	}
 	n := b.size(i)
-	d.add(s, n)
+	d.add(s, s.end, n)
 	b.count(s.flags, -n)
 	s.flags = spanSacked
 	b.count(s.flags, n)
+	b.ranges++
 }
 
 // joinSacked makes one span of the SACKed spans [i, j) and SACKed neighbours.
@@ -224,6 +258,7 @@ func (b *scoreboard) joinSacked(i, j int) {
 	}
 	if j-i > 1 {
 		b.list = slices.Delete(b.list, i, j-1)
+		b.ranges -= j - 1 - i
 	}
 }
 
@@ -239,12 +274,9 @@ func (b *scoreboard) split(i int, at Seq) bool {
 	return true
 }
 
-// dupThresh is RFC 5681's and RFC 6675's: three duplicates, or what stands for them, mean a loss.
-const dupThresh = 3
-
-// detect marks as lost what RFC 6675 §4 (IsLost) says: bytes above which DupThresh discontiguous ranges, or more than (DupThresh-1)·SMSS
+// detect marks as lost what RFC 6675 §4 (IsLost) says: bytes above which thresh discontiguous ranges, or more than (thresh-1)·SMSS
 // bytes, have been SACKed. It returns how many bytes it marked.
-func (b *scoreboard) detect(mss int) int {
+func (b *scoreboard) detect(mss, thresh int) int {
 	if b.sacked == 0 || !b.una.Before(b.sackedEnd) {
 		return 0
 	}
@@ -256,7 +288,7 @@ func (b *scoreboard) detect(mss int) int {
 		}
 		ranges++
 		bytes += b.size(i)
-		if ranges >= dupThresh || bytes > (dupThresh-1)*mss {
+		if ranges >= thresh || bytes > (thresh-1)*mss {
 			return b.loseBefore(i)
 		}
 	}
@@ -275,7 +307,7 @@ func (b *scoreboard) loseBefore(i int) int {
 	return lost
 }
 
-// lose marks span i as lost.
+// lose marks span i, or its retransmission, as lost.
 func (b *scoreboard) lose(i int) int {
 	s := &b.list[i]
 	n := b.size(i)
@@ -307,47 +339,79 @@ func (b *scoreboard) loseLarge(n int) {
 	}
 }
 
-// loseAll marks everything as lost, to be sent again from now on, SACKed or not: "After a retransmit timeout the data sender SHOULD turn
-// off all of the SACKed bits, since the timeout might indicate that the data receiver has reneged" (RFC 2018 §8).
-func (b *scoreboard) loseAll(now sched.Time) {
-	if b.spans() == 0 {
-		return
-	}
-	end := b.end()
-	b.rate.lost += uint64(b.flight() - b.lost)
-	b.list = append(b.list[:0], span{stamp: b.rate.stamp(now, b.pipe(), 0), end: end, flags: spanLost | spanAgain, sent: now})
-	b.head, b.sacked, b.rtx = 0, 0, 0
-	b.lost = b.flight()
-	b.resend, b.lossEnd, b.sackedEnd = b.una, b.una, b.una
+// headSacked: the first byte not acknowledged was SACKed. Either the peer has reneged, or its cumulative acknowledgment is on its way.
+func (b *scoreboard) headSacked() bool {
+	return b.spans() > 0 && b.list[b.head].flags&spanSacked != 0
 }
 
-// next is the first range that is lost and was not sent again (NextSeg rule 1 of RFC 6675 §4); false if there is none. It makes one span
-// of the range, so that it can be sent in full segments, however it was sent before.
-func (b *scoreboard) next() (begin, end Seq, ok bool) {
+// loseAll marks everything as lost but what was SACKed.
+func (b *scoreboard) loseAll() {
+	for i := b.head; i < len(b.list); i++ {
+		if b.list[i].underway() {
+			b.lose(i)
+		}
+	}
+	b.lossEnd = b.end()
+}
+
+// forget takes back that anything was SACKed: the peer has reneged. What becomes of it then is not known, nor when it was sent.
+func (b *scoreboard) forget() {
+	for i := b.head; i < len(b.list); i++ {
+		if s := &b.list[i]; s.flags&spanSacked != 0 {
+			s.flags = spanAgain
+		}
+	}
+	b.sacked, b.ranges, b.sackedEnd = 0, 0, b.una
+}
+
+// restore takes back that anything was lost: it is in flight, by its latest transmission.
+func (b *scoreboard) restore() {
+	b.resents, b.resentHead = b.resents[:0], 0
+	at := b.una
+	for i := b.head; i < len(b.list); i++ {
+		s := &b.list[i]
+		s.flags &^= spanLost | spanRtx
+		if s.flags&spanAgain != 0 {
+			b.resents = append(b.resents, resent{s.sent, at, s.end})
+		}
+		at = s.end
+	}
+	slices.SortStableFunc(b.resents, func(a, b resent) int { return cmp.Compare(a.sent, b.sent) })
+	b.lost, b.rtx = 0, 0
+	b.resend, b.lossEnd = b.una, b.una
+}
+
+// next is the first range that is lost and was not sent again (NextSeg rule 1 of RFC 6675 §4), or the beginning of it, at least most
+// bytes if there are; false if there is none.
+func (b *scoreboard) next(most int) (begin, end Seq, ok bool) {
 	if !b.toResend() {
 		return 0, 0, false
 	}
 	for i := b.find(b.resend); i < len(b.list); i++ {
-		if b.list[i].flags&(spanLost|spanRtx) != spanLost {
+		if !b.list[i].waits() {
 			continue
 		}
-		j := i + 1
-		for ; j < len(b.list) && b.list[j].flags&(spanLost|spanRtx) == spanLost; j++ {
-			b.list[j].flags |= b.list[j-1].flags
+		begin, end = b.begin(i), b.list[i].end
+		for i++; i < len(b.list) && b.list[i].waits() && end.minus(begin) < most; i++ {
+			end = b.list[i].end
 		}
-		b.list = slices.Delete(b.list, i, j-1)
-		b.resend = b.begin(i)
-		return b.resend, b.list[i].end, true
+		b.resend = begin
+		return begin, end, true
 	}
 	return 0, 0, false
 }
 
-// retransmitted marks what next gave, up to end, as sent again.
+// retransmitted marks what next gave, up to end, as sent again. It makes one span of it.
 func (b *scoreboard) retransmitted(end Seq, now sched.Time) {
 	i := b.find(b.resend)
-	if end.Before(b.list[i].end) {
-		b.split(i, end)
+	j := i
+	for j+1 < len(b.list) && b.list[j].end.Before(end) {
+		j++
 	}
+	if end.Before(b.list[j].end) {
+		b.split(j, end)
+	}
+	b.list = slices.Delete(b.list, i, j)
 	s := &b.list[i]
 	n := b.size(i)
 	s.stamp = b.rate.stamp(now, b.pipe(), n)
@@ -355,7 +419,30 @@ func (b *scoreboard) retransmitted(end Seq, now sched.Time) {
 	s.sent = now
 	b.rtx += n
 	b.resend = s.end
+	b.logResent(b.begin(i), s.end, now)
 	b.joinResent(i)
+}
+
+// tailInFlight: the last byte may be in the network, and is not known to have arrived or to be lost.
+func (b *scoreboard) tailInFlight() bool {
+	return b.spans() > 0 && b.list[len(b.list)-1].flags&(spanSacked|spanLost) == 0
+}
+
+// resendLast marks up to n of the last bytes as sent again though they are not known to be lost (tailInFlight), and returns where they
+// begin.
+func (b *scoreboard) resendLast(n int, now sched.Time) Seq {
+	i := len(b.list) - 1
+	n = min(n, b.size(i))
+	begin := b.end() - Seq(n)
+	if n < b.size(i) && b.split(i, begin) {
+		i++
+	}
+	s, size := &b.list[i], b.size(i)
+	s.stamp = b.rate.stamp(now, b.pipe()-size, size)
+	s.flags |= spanAgain
+	s.sent = now
+	b.logResent(b.begin(i), b.end(), now)
+	return begin
 }
 
 // joinResent joins span i to the one before it if that has had the same fate, so that a long retransmission is not many spans.

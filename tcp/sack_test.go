@@ -85,35 +85,47 @@ func TestScoreboardLoss(t *testing.T) {
 	testBoard(t, []boardTest{
 		{"two segments above are no loss yet", func(b *scoreboard) {
 			b.sack(base+1000, base+3000, &delivery{})
-			b.detect(1000)
+			b.detect(1000, 3)
 		}, "0-1000 1000-3000s 3000-10000", 8000},
 		{"more than two are", func(b *scoreboard) {
 			b.sack(base+1000, base+3001, &delivery{})
-			b.detect(1000)
+			b.detect(1000, 3)
 		}, "0-1000l 1000-3001s 3001-10000", 6999},
 		{"three ranges are, however small", func(b *scoreboard) {
 			for _, at := range []Seq{1000, 3000, 5000} {
 				b.sack(base+at, base+at+10, &delivery{})
 			}
-			b.detect(1000)
+			b.detect(1000, 3)
 		}, "0-1000l 1000-1010s 1010-3000 3000-3010s 3010-5000 5000-5010s 5010-10000", 8970},
 		{"sent again, it counts as in flight", func(b *scoreboard) {
 			b.sack(base+2000, base+6000, &delivery{})
-			b.detect(1000)
-			b.next()
+			b.detect(1000, 3)
+			b.next(1 << 30)
 			b.retransmitted(base+1000, 5)
 		}, "0-1000lr 1000-2000l 2000-6000s 6000-10000", 5000},
 		{"a hole acknowledged in part", func(b *scoreboard) {
 			b.sack(base+2000, base+6000, &delivery{})
-			b.detect(1000)
-			b.next()
+			b.detect(1000, 3)
+			b.next(1 << 30)
 			b.retransmitted(base+1000, 5)
 			b.acked(base+500, &delivery{})
 		}, "500-1000lr 1000-2000l 2000-6000s 6000-10000", 4500},
-		{"everything is lost, SACKed or not (RFC 2018 §8)", func(b *scoreboard) {
+		{"everything is lost but what was SACKed", func(b *scoreboard) {
 			b.sack(base+2000, base+6000, &delivery{})
-			b.loseAll(7)
-		}, "0-10000l", 0},
+			b.loseAll()
+		}, "0-2000l 2000-6000s 6000-10000l", 0},
+		{"and that too when the peer reneges (RFC 2018 §8)", func(b *scoreboard) {
+			b.sack(base+2000, base+6000, &delivery{})
+			b.forget()
+			b.loseAll()
+		}, "0-2000l 2000-6000l 6000-10000l", 0},
+		{"nothing was lost after all", func(b *scoreboard) {
+			b.sack(base+2000, base+6000, &delivery{})
+			b.loseAll()
+			b.next(1000)
+			b.retransmitted(base+1000, 5)
+			b.restore()
+		}, "0-1000 1000-2000 2000-6000s 6000-10000", 6000},
 		{"the first segment, without SACK", func(b *scoreboard) { b.loseFirst(1000) }, "0-1000l 1000-10000", 9000},
 		{"the rescue is the end of what is outstanding", func(b *scoreboard) { b.guess(1000, true) }, "0-9000 9000-10000l", 9000},
 		{"the best guess is the first hole", func(b *scoreboard) {
@@ -146,7 +158,7 @@ func TestScoreboardDelivery(t *testing.T) {
 		t.Errorf("the same SACK again: %+v", d)
 	}
 	b.loseFirst(1000)
-	b.next()
+	b.next(1 << 30)
 	b.retransmitted(1000, 40)
 	b.acked(3000, &d)
 	if d.bytes != 2000 || d.first != 30 || d.latest != 30 || !d.repeated || d.again != 40 {
@@ -206,10 +218,10 @@ func TestScoreboardModel(t *testing.T) {
 				}
 				b.sack(base+Seq(left), base+Seq(right), &d)
 			case 4:
-				b.detect(7)
+				b.detect(7, 3)
 				m.detect(7)
 			case 5:
-				if begin, end, ok := b.next(); ok {
+				if begin, end, ok := b.next(1 << 30); ok {
 					from, to := begin.minus(base), end.minus(base)
 					to = rapid.IntRange(from+1, to).Draw(t, "resend")
 					for i := from; i < to; i++ {
@@ -224,9 +236,11 @@ func TestScoreboardModel(t *testing.T) {
 				}
 			case 6:
 				if rapid.IntRange(0, 5).Draw(t, "timeout") == 0 {
-					b.loseAll(now)
+					b.loseAll()
 					for i := m.una; i < m.end; i++ {
-						m.fate[i] = "l"
+						if m.fate[i] != "s" {
+							m.fate[i] = "l"
+						}
 					}
 				}
 			}
@@ -259,7 +273,7 @@ func (m *byteBoard) detect(mss int) {
 				}
 			}
 		}
-		if ranges >= dupThresh || bytes > (dupThresh-1)*mss {
+		if ranges >= 3 || bytes > (3-1)*mss {
 			m.fate[i] = "l"
 		}
 	}
@@ -280,15 +294,15 @@ func TestScoreboardBounded(t *testing.T) {
 		b.transmitted(b.end()+10, now)
 		b.sack(b.end()-5, b.end(), &delivery{})
 	}
-	b.detect(1)
-	for _, _, ok := b.next(); ok; _, _, ok = b.next() {
+	b.detect(1, 3)
+	for _, _, ok := b.next(1 << 30); ok; _, _, ok = b.next(1 << 30) {
 		b.retransmitted(b.resend+1, 9)
 	}
 	if err := b.check(); err != nil {
 		t.Fatal(err)
 	}
-	b.loseAll(10)
-	if b.pipe() != 0 || b.lost != b.flight() {
+	b.loseAll()
+	if b.pipe() != 0 || b.lost+b.sacked != b.flight() {
 		t.Errorf("after the timer: pipe %d", b.pipe())
 	}
 }

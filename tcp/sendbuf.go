@@ -38,7 +38,7 @@ func (c *Conn) flight() *flight {
 		f.queue.SetPool(c.cfg.Buffers)
 		f.board.reset(c.sndUna)
 		f.recovery = recovery{point: c.sndUna - 1}
-		f.sendTimer = sendTimer{timerAt: sched.Never, stalled: c.now, backoff: c.backoff}
+		f.sendTimer = sendTimer{timerAt: sched.Never, probeAt: sched.Never, reoAt: sched.Never, stalled: c.now, backoff: c.backoff}
 		c.backoff = 0
 		f.roundEnd, f.smallEnd, f.limited = c.sndNxt, c.sndUna, false
 		f.full, f.wasFull, f.held, f.backlogged = false, false, false, false

@@ -144,7 +144,12 @@ func (c *Conn) SetAuthSpace(now sched.Time, n int) {
 }
 
 // Timeouts is how often the retransmission timer has expired.
-func (c *Conn) Timeouts() uint32 { return c.rtos }
+func (c *Conn) Timeouts() uint32 {
+	if c.hist == nil {
+		return 0
+	}
+	return c.hist.rtos
+}
 
 // SetSynRetries sets how often the SYN is sent again before the open fails (TCP_SYNCNT); 0: as Config says.
 func (c *Conn) SetSynRetries(n int) { c.synRetries = uint8(min(max(n, 0), 127)) }

@@ -66,10 +66,10 @@ func TestRetransmissionTimer(t *testing.T) {
 			write 4000
 			> . 4001:6001(2000) ack 1
 			< . 1:1(0) ack 4001
-			> . 6001:7001(1000) ack 1
+			quiet
 			+.1 < . 1:1(0) ack 6001
-			> P. 7001:8001(1000) ack 1
-			info retransmits=1 rtos=1`},
+			> P. 6001:8001(2000) ack 1
+			info retransmits=1 rtos=1 dupacks=0`},
 	})
 	runScripts(t, "config maxrto=1\n"+active, []script{
 		{"the maximum of the RTO, and R2: 22 timeouts", `

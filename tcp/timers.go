@@ -19,6 +19,8 @@ const (
 // sendTimer is the retransmission timer (RFC 6298) or, when nothing is in flight, the persist timer (RFC 9293 §3.8.6.1).
 type sendTimer struct {
 	timerAt  sched.Time // Never: off
+	probeAt  sched.Time // the PTO of RFC 8985 §7; Never: off
+	reoAt    sched.Time // the RACK reordering timer (RFC 8985 §6.2, step 5); Never: off
 	stalled  sched.Time // since when nothing was acknowledged, for the user timeout
 	backoff  uint8      // doublings of the RTO
 	expiries uint8      // without a sign of life
@@ -82,7 +84,7 @@ func (c *Conn) Deadline() sched.Time {
 	}
 	at := min(c.ackAt, c.aliveAt)
 	if c.snd != nil {
-		at = min(at, c.snd.timerAt)
+		at = min(at, c.snd.timerAt, c.snd.probeAt, c.snd.reoAt)
 		if c.snd.held {
 			at = min(at, c.pace.next)
 		}
@@ -103,10 +105,27 @@ func (c *Conn) Expire(now sched.Time) Events {
 	if c.aliveAt <= c.now {
 		c.expireAlive()
 	}
-	if f := c.snd; f != nil && f.timerAt <= c.now {
-		c.expireSend(f)
+	if f := c.snd; f != nil {
+		c.expireFlight(f)
 	}
 	return c.takeEvents()
+}
+
+// expireFlight runs the timers of what is in flight. The probe restarts the timer that may be due at the same instant.
+func (c *Conn) expireFlight(f *flight) {
+	if min(f.probeAt, f.reoAt) <= c.now && c.overdue(f) {
+		c.timedOut()
+		return
+	}
+	if f.probeAt <= c.now {
+		c.expireProbe(f)
+	}
+	if f.reoAt <= c.now {
+		c.expireReordering(f)
+	}
+	if f.timerAt <= c.now {
+		c.expireSend(f)
+	}
 }
 
 // expireSend is the retransmission or persist timer.
@@ -121,7 +140,7 @@ func (c *Conn) expireSend(f *flight) {
 	case c.state == SynSent || c.state == SynReceived:
 		c.set(synLost | pendSYN)
 		c.ecnSYNTimedOut(f.expiries)
-		c.rtos++
+		c.history().rtos++
 		if f.expiries > 1 {
 			c.cc.SynLost() // RFC 6928 §2
 		}
@@ -147,9 +166,14 @@ func (c *Conn) synLimit() uint8 {
 	return c.cfg.synRetries()
 }
 
+// overdue: for the user timeout nothing was acknowledged.
+func (c *Conn) overdue(f *flight) bool {
+	return c.userTimeout > 0 && c.now.Sub(f.stalled) >= c.userTimeLimit()
+}
+
 // gaveUp: the timer has expired once too often (R2), or for the user timeout nothing was acknowledged.
 func (c *Conn) gaveUp(f *flight) bool {
-	if c.userTimeout > 0 && c.now.Sub(f.stalled) >= c.userTimeLimit() {
+	if c.overdue(f) {
 		return true
 	}
 	switch {

@@ -32,10 +32,11 @@ func (r *runner) configure(args []string) error {
 func (r *runner) set(key, value string) (err error) {
 	c, p := &r.config, &r.end.Params
 	durations := map[string]*time.Duration{"minrto": &c.MinRTO, "maxrto": &c.MaxRTO, "delack": &c.DelayedAck, "timewait": &c.TimeWait,
-		"finwait2": &c.FinWait2, "usertimeout": &c.UserTimeout}
-	ints := map[string]*int{"mss": &p.MSS, "gso": &p.GSOMax, "sndbuf": &c.SendBuffer, "rcvbuf": &c.ReceiveBuffer}
+		"finwait2": &c.FinWait2, "usertimeout": &c.UserTimeout, "granularity": &c.Granularity}
+	ints := map[string]*int{"mss": &p.MSS, "gso": &p.GSOMax, "sndbuf": &c.SendBuffer, "rcvbuf": &c.ReceiveBuffer, "reordering": &c.Reordering}
 	seqs := map[string]*tcp.Seq{"iss": &p.ISS, "irs": &r.irs}
-	switches := map[string]*bool{"ts": &c.NoTimestamps, "sack": &c.NoSACK, "wscale": &c.NoWindowScale}
+	switches := map[string]*bool{"ts": &c.NoTimestamps, "sack": &c.NoSACK, "wscale": &c.NoWindowScale,
+		"rack": &c.NoRACK, "tlp": &c.NoTLP, "frto": &c.NoFRTO, "dsack": &c.NoDSACK}
 	switch {
 	case durations[key] != nil:
 		*durations[key], err = seconds(value)
