@@ -94,12 +94,28 @@ var sysctls = map[string]sysctl{
 	"tcp_rfc1337":           offRow(func(h *hostConfig) *bool { return &h.tcp.NoRFC1337 }),
 	"tcp_fastopen":          {set: func(h *hostConfig, v []int64) error { h.fastOpen = v[0]; return nil }},
 
+	// ECN.
+	"tcp_ecn":          {set: setECN},
+	"tcp_ecn_fallback": offRow(func(h *hostConfig) *bool { return &h.tcp.NoECNFallback }),
+	"tcp_ecn_option":   offRow(func(h *hostConfig) *bool { return &h.tcp.NoECNOption }),
+	"weir.ecn_control": {set: func(h *hostConfig, v []int64) error { h.tcp.ECNControl = v[0] != 0; return nil }},
+
 	// What Linux has no sysctl for.
 	"weir.pacing":          {set: func(h *hostConfig, v []int64) error { h.tcp.Pacing = v[0] != 0; return nil }},
 	"weir.delayed_ack_us":  durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.DelayedAck }, time.Microsecond),
 	"weir.time_wait_ms":    durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.TimeWait }, time.Millisecond),
 	"weir.granularity_us":  durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.Granularity }, time.Microsecond),
 	"weir.user_timeout_ms": durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.UserTimeout }, time.Millisecond),
+}
+
+// setECN takes Linux's numbers.
+func setECN(h *hostConfig, v []int64) error {
+	modes := [...]tcp.ECNMode{tcp.ECNOff, tcp.ECNAsk, tcp.ECNAccept, tcp.AccECNAsk, tcp.AccECNAcceptAsk, tcp.AccECNAccept}
+	if v[0] < 0 || v[0] >= int64(len(modes)) {
+		return fmt.Errorf("expected 0 to %d", len(modes)-1)
+	}
+	h.tcp.ECN = modes[v[0]]
+	return nil
 }
 
 func setDefaultCongestion(h *hostConfig, v string) error {

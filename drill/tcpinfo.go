@@ -56,10 +56,25 @@ var infoFields = map[string]infoField{
 		if i.SendWScale|i.ReceiveWScale != 0 {
 			o |= symbols["TCPI_OPT_WSCALE"]
 		}
+		if i.ECN.Feedback != tcp.ECNNone {
+			o |= symbols["TCPI_OPT_ECN"]
+		}
+		if i.ECN.Seen {
+			o |= symbols["TCPI_OPT_ECN_SEEN"]
+		}
 		return number(o)
 	},
+	"tcpi_delivered_ce":       func(i *tcp.Info) operand { return number(int64(i.ECN.DeliveredCE)) },
+	"tcpi_received_ce":        func(i *tcp.Info) operand { return number(int64(i.ECN.ReceivedCE)) },
+	"tcpi_delivered_e0_bytes": func(i *tcp.Info) operand { return number(int64(i.ECN.DeliveredE0Bytes)) },
+	"tcpi_delivered_e1_bytes": func(i *tcp.Info) operand { return number(int64(i.ECN.DeliveredE1Bytes)) },
+	"tcpi_delivered_ce_bytes": func(i *tcp.Info) operand { return number(int64(i.ECN.DeliveredCEBytes)) },
+	"tcpi_received_e0_bytes":  func(i *tcp.Info) operand { return number(int64(i.ECN.ReceivedE0Bytes)) },
+	"tcpi_received_e1_bytes":  func(i *tcp.Info) operand { return number(int64(i.ECN.ReceivedE1Bytes)) },
+	"tcpi_received_ce_bytes":  func(i *tcp.Info) operand { return number(int64(i.ECN.ReceivedCEBytes)) },
 
 	// weir's own names, in bytes.
+	"weir_ecn":           func(i *tcp.Info) operand { return operand{text: i.ECN.Feedback.String(), isText: true} },
 	"weir_cwnd":          func(i *tcp.Info) operand { return number(int64(i.Cwnd)) },
 	"weir_ssthresh":      func(i *tcp.Info) operand { return number(int64(i.Ssthresh)) },
 	"weir_in_flight":     func(i *tcp.Info) operand { return number(int64(i.InFlight)) },

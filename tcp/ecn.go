@@ -80,12 +80,12 @@ func aceOf(n uint32) wire.TCPFlags { return wire.TCPFlags(n&7) * wire.ECE }
 type ecnFlags uint32
 
 const (
-	ecnNoECT   ecnFlags = 1 << iota // nothing may be sent as ECT
-	ecnControl                      // ECN++: control packets and retransmissions are sent as ECT too
-	ecnTakes                        // accurate feedback would have been agreed to
-	ecnSentECT                      // our SYN or SYN-ACK was sent as ECT, once
-	ecnTwice                        // it was sent more than once
-	ecnSYNLost                      // our SYN-ACK timed out once with an AccECN option, and may not have one again
+	ecnNoECT       ecnFlags = 1 << iota // nothing may be sent as ECT
+	ecnControl                          // ECN++: control packets and retransmissions are sent as ECT too
+	ecnTakes                            // accurate feedback would have been agreed to
+	ecnSentECT                          // our SYN or SYN-ACK was sent as ECT, once
+	ecnTwice                            // it was sent more than once
+	ecnNoSYNOption                      // our SYN-ACK has no AccECN option (any more)
 
 	// Of a connection that asks.
 	ecnPlainSYN   // our SYN was sent without the flags: RFC 3168 §6.1.1.1's fallback

@@ -75,6 +75,9 @@ func (cfg *Config) ecnFlags(mode ECNMode) ecnFlags {
 	if cfg.ECNControl {
 		f |= ecnControl
 	}
+	if cfg.NoECNOption {
+		f |= ecnNoSYNOption
+	}
 	if cfg.NoECNFallback {
 		f |= ecnNoFallback
 	}
@@ -188,7 +191,7 @@ func (a *ecnAgreed) repeated(syn *Segment) bool {
 		if n == aceNone {
 			a.flags |= ecnNoECT
 		}
-		a.flags |= ecnSYNLost
+		a.flags |= ecnNoSYNOption
 	case ECNClassic:
 		if n == aceNone {
 			// RFC 3168 §6.1.1: the peer has sent a "non-ECN-setup SYN", gets a SYN-ACK to suit, and neither side may send ECT.
@@ -213,7 +216,7 @@ func (a *ecnAgreed) stampSynAck(seg *Segment, n uint8) {
 			return
 		}
 		seg.Flags |= aceOf(aceForCodepoint(a.peerSYN))
-		if n == 0 && a.flags&ecnSYNLost == 0 {
+		if n == 0 && a.flags&ecnNoSYNOption == 0 {
 			seg.Options.AccECN = wire.AccECN{Kind: wire.TCPOptionAccECN0, Fields: 3, E0B: firstByteCount, E1B: firstByteCount}
 		}
 	}
