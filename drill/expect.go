@@ -150,6 +150,9 @@ func (r *runner) compareSegment(p *packetEvent, live *livePacket, raw []byte) st
 	if problem := f.compareOptions(g, h.OptionBytes(), r); problem != "" {
 		return problem
 	}
+	if problem := f.verifyDigests(g, h, payload); problem != "" {
+		return problem
+	}
 	if !h.VerifyChecksum(live.src, live.dst, 0, 0) && !verifyTCP(h, live) {
 		return "its checksum is wrong"
 	}
@@ -212,7 +215,7 @@ func (f *flow) learnISN(g *segmentSpec, h wire.TCP) {
 		return
 	}
 	if f.fresh {
-		f.peerSYN, f.hasStamp, f.labels = f.nextSYN, false, nil
+		f.peerSYN, f.hasStamp, f.labels, f.guard = f.nextSYN, false, nil, nil
 	}
 	f.known, f.fresh = true, false
 	f.offset = h.Seq() - g.seq
@@ -292,6 +295,9 @@ func (f *flow) sameOption(want, live *optionSpec) bool {
 	switch {
 	case want.kind != live.kind || want.bare != live.bare:
 		return false
+	case want.secret != nil: // the digest is for verifyDigests
+		ids := len(want.data) - want.secret.size(want.kind)
+		return len(want.data) == len(live.data) && bytes.Equal(want.data[:ids], live.data[:ids])
 	case want.any:
 		return bytes.HasPrefix(live.data, want.data)
 	case isStamp(want):

@@ -11,6 +11,7 @@ import (
 	"github.com/weirnet/weir/internal/stack"
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
+	"github.com/weirnet/weir/tcp/auth"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -41,6 +42,7 @@ type file struct {
 	flow     *flow
 
 	start      tcp.Options // what the connection to come starts with, or those that a listener accepts
+	keys       *auth.Keys  // of TCP-MD5 and TCP-AO, for the same
 	options    []option    // what has to be done to it beside that
 	made       []*stack.TCP
 	connecting bool   // connect was called and has not succeeded yet
@@ -255,6 +257,7 @@ func (r *runner) listenOptions(f *file) stack.ListenOptions {
 		Backlog:  min(max(f.backlog, 0), 4096) + 1, // a kernel's queue is full when it holds more than that
 		TCP:      &f.start,
 		FastOpen: r.fastOpenLimit(f),
+		Keys:     f.keys,
 		Notifier: listenerNotifier{r, f},
 		Make: func() *stack.TCP {
 			t := &stack.TCP{}
@@ -376,7 +379,7 @@ func (c *call) startConnect(f *file, remote netip.AddrPort) *outcome {
 func (c *call) beginConnect(f *file, remote netip.AddrPort, b stack.Bound) *outcome {
 	t := &stack.TCP{}
 	t.SetNotifier(f)
-	b.Local, b.TCP = f.bindAddr(), &f.start
+	b.Local, b.TCP, b.Keys = f.bindAddr(), &f.start, f.keys
 	f.tcp = t
 	if err := c.r.host.ConnectTCP(t, remote, b); err != nil {
 		f.tcp = nil

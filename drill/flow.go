@@ -3,6 +3,7 @@ package drill
 import (
 	"net/netip"
 
+	"github.com/weirnet/weir/tcp/auth"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -28,10 +29,11 @@ type flow struct {
 	firstVal uint32 // of the first TSval, as the script has it
 	firstOff uint32 // the same for the first, which the clock is checked against
 
-	fastCookie []byte // the last Fast Open cookie that the host gave, to this connection or one before
-	lastSent   []byte // the last packet that the host sent, for ICMP to quote
-	lastData   []byte // the same, with data or SYN or FIN
-	unchecked  bool   // the bytes that the host sends are not the pattern
+	guard      *auth.Guard // of the peer, with TCP-AO
+	fastCookie []byte      // the last Fast Open cookie that the host gave, to this connection or one before
+	lastSent   []byte      // the last packet that the host sent, for ICMP to quote
+	lastData   []byte      // the same, with data or SYN or FIN
+	unchecked  bool        // the bytes that the host sends are not the pattern
 }
 
 // restart makes the mapping anew: the same ports, another connection.

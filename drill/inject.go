@@ -57,6 +57,12 @@ func segmentBytes(g *segmentSpec, f *flow) []byte {
 	h := wire.PutTCP(b, fields)
 	b = append(append(b, options...), fillPattern(f.peerPlace(g), g.length)...)
 	headerLen := wire.TCPMinLen + len(options)
+	b[12] = byte(headerLen/4)<<4 | b[12]&0x0f
+	for i := range g.options {
+		if g.options[i].secret != nil {
+			f.sign(&g.options[i], b, headerLen)
+		}
+	}
 	if g.headerLen >= 0 {
 		headerLen = g.headerLen
 	}

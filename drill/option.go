@@ -120,6 +120,9 @@ func (o *optionSpec) String() string {
 		if o.any {
 			return "ao ..."
 		}
+		if o.secret != nil {
+			return fmt.Sprintf("ao %d %d %q", o.data[0], o.data[1], o.secret.key)
+		}
 		return strings.TrimSpace(fmt.Sprintf("ao %d %d %x", o.data[0], o.data[1], o.data[2:]))
 	case (kind == wire.TCPOptionAccECN0 || kind == wire.TCPOptionAccECN1) && len(o.data) <= 9 && len(o.data)%3 == 0:
 		return o.accECN()
@@ -130,6 +133,9 @@ func (o *optionSpec) String() string {
 func (o *optionSpec) digest(name string, skip []byte) string {
 	if o.any {
 		return name + " ..."
+	}
+	if o.secret != nil {
+		return fmt.Sprintf("%s %q", name, o.secret.key)
 	}
 	return strings.TrimSpace(name + " " + hex.EncodeToString(o.data[len(skip):]))
 }

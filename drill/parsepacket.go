@@ -441,7 +441,28 @@ func (s *scanner) parseDigest(o *optionSpec, w string, in bool) {
 	if w == "ao" {
 		o.data = []byte{byte(s.within("a KeyID", 0, 255)), byte(s.within("an RNextKeyID", 0, 255))}
 	}
+	if s.space(); s.peek() == '"' {
+		s.parseSecret(o)
+		return
+	}
 	o.data = append(o.data, s.hexBytes()...)
+}
+
+// parseSecret reads "KEY" [ALGORITHM].
+func (s *scanner) parseSecret(o *optionSpec) {
+	at := s.at
+	o.secret = &secret{key: s.quoted()}
+	size := 16
+	if o.kind == uint8(wire.TCPOptionAO) {
+		s.blanks()
+		name := s.until(func(c byte) bool { return isWordByte(c, true) || c == '-' })
+		alg, n, ok := algorithm(name)
+		if !ok {
+			s.fail(at, "unknown algorithm %s: expected hmac-sha1, aes-cmac or hmac-sha256", name)
+		}
+		o.secret.algorithm, size = alg, n
+	}
+	o.data = append(o.data, make([]byte, size)...)
 }
 
 // parseAccECN reads the counters of RFC 9768 §3.2.3 in the order of the wire, which gives the kind: e0b first is 172, e1b first 174.

@@ -96,6 +96,7 @@ type optionSpec struct {
 	anyVal, anyEcr bool
 	val, ecr       uint32
 	blocks         []wire.SACKBlock
+	secret         *secret // the digest is made or checked with this key
 }
 
 // udpSpec is a UDP datagram of a script.

@@ -87,6 +87,9 @@ var sockOptions = map[optionName]sockOption{
 	{"IPPROTO_TCP", "TCP_FASTOPEN"}:         {set: setFastOpen},
 	{"IPPROTO_TCP", "TCP_FASTOPEN_CONNECT"}: {set: keep},
 	{"IPPROTO_TCP", "TCP_CONGESTION"}:       {setValue: setCongestion, getValue: getCongestion},
+	{"IPPROTO_TCP", "TCP_MD5SIG"}:           {setValue: setMD5},
+	{"IPPROTO_TCP", "TCP_AO_ADD_KEY"}:       {setValue: addAO},
+	{"IPPROTO_TCP", "TCP_AO_DEL_KEY"}:       {setValue: deleteAO},
 	{"IPPROTO_TCP", "TCP_MAXSEG"}: {
 		start: func(o *tcp.Options, v int64) { o.MSS = int(v) },
 		live:  func(now sched.Time, conn *tcp.Conn, v int64) error { conn.SetMaxSegment(now, int(v)); return nil },
