@@ -86,12 +86,12 @@ func (w *World) checkConn(c *Conn) {
 }
 
 // owes reports whether something is to be sent, or to be acknowledged.
-func owes(tc *tcp.Conn) bool {
+func (c *Conn) owes(tc *tcp.Conn) bool {
 	switch tc.State() {
 	case tcp.Closed, tcp.TimeWaiting:
 		return false
 	case tcp.SynSent, tcp.SynReceived:
-		return true
+		return c.watch.started // with Fast Open the SYN waits for data
 	}
 	return tc.SendQueue() > 0 || owesFIN(tc.State())
 }
@@ -119,7 +119,7 @@ func (c *Conn) checkProgress(tc *tcp.Conn, wake sched.Time, waiting bool) error 
 	if err := c.checkQuiet(tc, deadline, waiting); err != nil {
 		return err
 	}
-	if !owes(tc) {
+	if !c.owes(tc) {
 		p.owes = false
 		return nil
 	}

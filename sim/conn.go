@@ -41,6 +41,7 @@ type DialOptions struct {
 	IPv6      bool
 	LocalPort uint16       // 0: one is chosen
 	TCP       *tcp.Options // what it starts with; nil: as its host says
+	FastOpen  bool         // the first data goes with the SYN, if the host has a cookie (RFC 7413)
 	App       func(*Conn)  // the application
 }
 
@@ -49,7 +50,7 @@ func (h *Host) Dial(to *Host, port uint16, o DialOptions) (*Conn, error) {
 	h.world.route()
 	c := h.newConn()
 	c.App = o.App
-	b := stack.Bound{TCP: o.TCP}
+	b := stack.Bound{TCP: o.TCP, FastOpen: o.FastOpen}
 	if o.LocalPort != 0 {
 		b.Local = netip.AddrPortFrom(h.Addr(o.IPv6), o.LocalPort)
 	}
@@ -57,26 +58,32 @@ func (h *Host) Dial(to *Host, port uint16, o DialOptions) (*Conn, error) {
 		return nil, err
 	}
 	c.begin()
+	c.wake() // with Fast Open it may send already
 	return c, nil
+}
+
+// ListenOptions say what a listener takes.
+type ListenOptions struct {
+	TCP      *tcp.Options // what its connections start with; nil: as the host says
+	Backlog  int          // handshakes in progress, and connections that wait, at most; 0: as the host says
+	FastOpen int          // Fast Open requests in progress, at most; 0: none
+	Lazy     bool         // connections wait until Take is called
+	Accept   func(*Conn)  // called with each new connection, whose App it sets
 }
 
 // Listener takes connections.
 type Listener struct {
-	// Accept is called with each new connection, whose App it sets.
-	Accept func(*Conn)
-	// Lazy: connections wait until Take is called.
-	Lazy bool
-
-	host *Host
-	l    *stack.Listener
+	ListenOptions
+	l *stack.Listener
 }
 
-// Listen opens a port on all addresses of the host. Options are what its connections start with; nil: as the host says.
-func (h *Host) Listen(port uint16, o *tcp.Options, accept func(*Conn)) (*Listener, error) {
-	l := &Listener{Accept: accept, host: h}
+// Listen opens a port on all addresses of the host.
+func (h *Host) Listen(port uint16, o ListenOptions) (*Listener, error) {
+	l := &Listener{ListenOptions: o}
+	h.cookies = h.cookies || o.Backlog > 0
 	var err error
 	l.l, err = h.stack.ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), stack.ListenOptions{
-		TCP: o, Notifier: l, Make: func() *stack.TCP { return &h.newConn().sock },
+		TCP: o.TCP, Backlog: o.Backlog, FastOpen: o.FastOpen, Notifier: l, Make: func() *stack.TCP { return &h.newConn().sock },
 	})
 	return l, err
 }

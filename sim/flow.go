@@ -37,10 +37,10 @@ func (w *World) Flow(from, to *Host, b Bulk) *Flow {
 	f := &Flow{bulk: b, world: w}
 	w.flows++
 	port := uint16(firstFlowPort + w.flows - 1)
-	_, err := to.Listen(port, b.Receiver, func(c *Conn) {
+	_, err := to.Listen(port, ListenOptions{TCP: b.Receiver, Accept: func(c *Conn) {
 		f.Receiver = c
 		c.App = f.receive
-	})
+	}})
 	if err != nil {
 		w.Fail("flow %d: %w", w.flows, err)
 		return f

@@ -31,6 +31,7 @@ type Host struct {
 	stack   *stack.Stack
 	packets *packet.Pool
 	ports   []*port
+	cookies bool // a late segment with a SYN cookie may begin the same connection anew
 	watches map[tuple]*watch
 	last    *watch // the one used last
 	lastKey tuple
@@ -49,6 +50,7 @@ func (w *World) Host(name string, c HostConfig) *Host {
 		h.clock = sched.NewCoarse(w.clock, c.Granularity)
 		c.TCP.Granularity = cmp.Or(c.TCP.Granularity, max(c.Granularity, time.Millisecond))
 	}
+	h.cookies = c.TCP.SynCookies == tcp.CookiesAlways
 	h.packets = packet.NewPool(buffer.NewPool(buffer.Options{Check: w.config.Check}))
 	random := Random(w.random.Uint64())
 	h.stack = stack.New(stack.Config{

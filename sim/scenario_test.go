@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/link/emul"
+	"github.com/weirnet/weir/tcp"
 	"github.com/weirnet/weir/tcp/cc"
 	"github.com/weirnet/weir/wire"
 )
@@ -27,6 +28,8 @@ var scenarios = []scenario{
 	{"several hosts by a router", severalHosts},
 	{"many flows over a bottleneck", bottleneck},
 	{"listener overflow", overflow},
+	{"a link that dies for good", deadLink},
+	{"a middle that spoils ECN", spoiledECN},
 }
 
 // bulk is a transfer one way or both ways.
@@ -70,7 +73,7 @@ func simultaneousClose(t *trial) {
 	size := t.size("size")
 	at := time.Duration(1+t.pick("at", 60)) * time.Second
 	p := plan{messages: 1, size: size, lingers: at, closes: t.pick("close", 2) == 1}
-	t.mayFail = p.closes // who closes before the peer's data has come resets
+	t.mayFail = t.mayFail || p.closes // who closes before the peer's data has come resets
 	t.talk(p, p)
 }
 
@@ -108,14 +111,7 @@ func shortConnections(t *trial) {
 		}
 	})
 	ask, answer := one(t.choices, "ask", 100, 1, 2000), one(t.choices, "answer", 100, 1, 5000)
-	_, err := t.b.Listen(testPort, t.options("b"), func(c *Conn) {
-		k := t.world.talk(plan{messages: 1, size: answer, await: ask})
-		t.talkers = append(t.talkers, k)
-		c.App = k.app
-	})
-	if err != nil {
-		t.world.Fail("listen: %w", err)
-	}
+	t.listen(t.b, plan{messages: 1, size: answer, await: ask})
 	options := t.options("a")
 	for i := range n {
 		k := t.world.talk(plan{messages: 1, size: ask, await: answer, lead: 1})
@@ -164,7 +160,7 @@ func shrinkingWindow(t *trial) {
 func ackLoss(t *trial) {
 	t.pair()
 	percent := one(t.choices, "acks", 50, 10, 30, 80, 95)
-	t.mayFail = percent > 50 // a sender may come to think that nobody is there
+	t.mayFail = t.mayFail || percent > 50 // a sender may come to think that nobody is there
 	t.gentle(func(c *emul.Config) { c.Loss = min(c.Loss, 0.05) })
 	t.back.Meddle = func(e *Event) bool {
 		return e.Payload > 0 || e.Flags&(wire.SYN|wire.FIN|wire.RST) != 0 || t.world.Random().Below(100) >= percent
@@ -244,14 +240,7 @@ func severalHosts(t *trial) {
 		hosts = append(hosts, h)
 	}
 	for _, to := range hosts {
-		_, err := to.Listen(testPort, t.options(to.Name), func(c *Conn) {
-			k := w.talk(plan{messages: 1, size: 3000})
-			t.talkers = append(t.talkers, k)
-			c.App = k.app
-		})
-		if err != nil {
-			w.Fail("listen: %w", err)
-		}
+		t.listen(to, plan{messages: 1, size: 3000})
 		for _, from := range hosts {
 			if from != to {
 				k := w.talk(plan{messages: 1, size: t.size(from.Name + to.Name)})
@@ -269,14 +258,7 @@ func bottleneck(t *trial) {
 		c.Rate = one(t.choices, "narrow", int64(10e6), 1e6, 100e6)
 		c.Loss = min(c.Loss, 0.05)
 	})
-	_, err := t.b.Listen(testPort, t.options("b"), func(c *Conn) {
-		k := t.world.talk(plan{})
-		t.talkers = append(t.talkers, k)
-		c.App = k.app
-	})
-	if err != nil {
-		t.world.Fail("listen: %w", err)
-	}
+	t.listen(t.b, plan{})
 	for i := range 2 + t.pick("flows", 10) {
 		k := t.world.talk(plan{messages: 1, size: 50_000})
 		t.talkers = append(t.talkers, k)
@@ -290,14 +272,8 @@ func bottleneck(t *trial) {
 func overflow(t *trial) {
 	t.pair()
 	t.mayFail = true // a client may have been told of a connection for which there was no room
-	l, err := t.b.Listen(testPort, t.options("b"), func(c *Conn) {
-		k := t.world.talk(plan{messages: 1, size: 1000})
-		t.talkers = append(t.talkers, k)
-		c.App = k.app
-	})
-	if err != nil {
-		t.world.Fail("listen: %w", err)
-	}
+	t.backlog = one(t.choices, "backlog", 4, 1, 2, 10)
+	l := t.listen(t.b, plan{messages: 1, size: 1000})
 	l.Lazy = true
 	every := one(t.choices, "accepts", time.Second, 10*time.Millisecond, 5*time.Second)
 	for i := range 3 + t.pick("clients", 30) {
@@ -309,4 +285,35 @@ func overflow(t *trial) {
 		l.Take(1)
 		return t.world.Now() < 300*time.Second
 	})
+}
+
+// deadLink is a link that dies in mid-stream: everybody must come to the end of his patience.
+func deadLink(t *trial) {
+	t.pair()
+	t.mayFail = true
+	t.listen(t.b, t.manner("b", plan{messages: 1, size: t.size("b.size")}))
+	o := t.options("a")
+	o.UserTimeout = mostly(t.choices, "patience", 0, 100*time.Millisecond, 3*time.Second, 5*time.Minute)
+	k := t.world.talk(t.manner("a", plan{messages: 1, size: t.size("a.size")}))
+	t.talkers = append(t.talkers, k)
+	t.dial(t.a, t.b, DialOptions{TCP: o}, k)
+	t.world.After(time.Duration(t.pick("dies", 500))*time.Millisecond, t.bad.Cut)
+	t.cut = true
+}
+
+// spoiledECN is a middle that takes marks away, or loses the SYNs that ask for ECN (RFC 3168 §6.1.1.1, RFC 9768 §3.1.4).
+func spoiledECN(t *trial) {
+	t.pair()
+	ask := one(t.choices, "ask", tcp.AccECNAsk, tcp.ECNAsk)
+	t.a.config.TCP.ECN, t.b.config.TCP.ECN = ask, one(t.choices, "take", tcp.AccECNAccept, tcp.ECNAccept, tcp.ECNOff)
+	how := t.pick("how", 3)
+	t.there.Meddle = func(e *Event) bool {
+		return how != 0 || !e.Flags.Has(wire.SYN) || e.Flags&(wire.ECE|wire.CWR) == 0
+	}
+	t.back.Meddle = func(e *Event) bool {
+		return how != 1 || !e.Flags.Has(wire.SYN) || e.Flags&(wire.ECE|wire.CWR) == 0
+	}
+	t.mayFail = t.mayFail || how == 1 // a SYN-ACK that never passes
+	t.gentle(func(c *emul.Config) { c.Rate, c.Mark = 10e6, 3000 })
+	t.talk(plan{messages: 1, size: 200_000}, t.manner("b", plan{messages: 1, size: t.size("b.size")}))
 }

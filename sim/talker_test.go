@@ -57,6 +57,7 @@ func (t *talker) app(c *Conn) {
 		}
 		t.open = true
 	}
+	t.send() // first: with Fast Open it goes with the SYN
 	t.receive()
 	t.send()
 	t.close()

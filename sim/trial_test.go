@@ -21,6 +21,8 @@ type trial struct {
 	back    *Way
 	bad     *Link
 	v6      bool
+	backlog int    // of the listeners; 0: the default
+	cut     bool   // nobody reaches anybody in the end
 	opened  func() // when the server of talk has its connection; nil: nothing
 }
 
@@ -38,7 +40,7 @@ func try(c *choices) error { return tryTraced(c, nil) }
 
 func tryTraced(c *choices, trace func(Event)) error {
 	s := scenarios[c.pick("scenario", len(scenarios))]
-	t := &trial{choices: c, limit: 24 * time.Hour}
+	t := &trial{choices: c, limit: 30 * 24 * time.Hour}
 	t.world = New(Config{
 		Seed: c.seed, Check: true, MaxSteps: maxTrialSteps, Trace: trace, Batches: c.pick("batches", 2) == 1,
 		Begin: mostly(c, "begin", 0, time.Hour, 49*24*time.Hour, 1<<32*time.Millisecond-time.Second),
@@ -91,6 +93,8 @@ func (t *trial) checkEnd(i int, k *talker, done bool) error {
 	case k.conn == nil && t.mayFail:
 	case k.conn == nil:
 		return fmt.Errorf("talker %d has no connection after %v", i, t.world.Now())
+	case !k.over && !done && t.cut:
+		k.end(k.conn.Abort()) // it waits for what never comes, and is free to
 	case !k.over && !done && t.mayFail && k.conn.Peer() != nil && k.conn.Peer().over:
 		k.end(k.conn.Abort()) // the other end has given up, in silence
 	case !k.over && !done:
@@ -105,6 +109,10 @@ func (t *trial) checkEnd(i int, k *talker, done bool) error {
 // hostConfig chooses what a host is.
 func (t *trial) hostConfig(name string) HostConfig {
 	c := t.choices
+	cookies := rarely(c, name+".cookies", tcp.CookiesPressure, tcp.CookiesAlways, tcp.CookiesNever)
+	if cookies == tcp.CookiesAlways {
+		t.mayFail = true // what follows the SYN and overtakes the rest has no valid cookie, and is reset
+	}
 	buffers := []int{0, 1 << 20, 256 << 10, 64 << 10, 16 << 10, 4 << 10, 2 << 10}
 	return HostConfig{
 		Granularity: mostly(c, name+".tick", 0, time.Microsecond, time.Millisecond, 4*time.Millisecond, 10*time.Millisecond, 15*time.Millisecond),
@@ -114,7 +122,12 @@ func (t *trial) hostConfig(name string) HostConfig {
 			DelayedAck:   rarely(c, name+".delack", 0, time.Millisecond, 200*time.Millisecond, 500*time.Millisecond),
 			Congestion:   one(c, name+".cc", cc.Names()...),
 			NoTimestamps: rarely(c, name+".nots", false, true), NoSACK: rarely(c, name+".nosack", false, true),
-			NoWindowScale: rarely(c, name+".nowscale", false, true),
+			NoWindowScale:        rarely(c, name+".nowscale", false, true),
+			NoSlowStartAfterIdle: rarely(c, name+".noidle", false, true), Pacing: rarely(c, name+".pacing", false, true),
+			SynCookies:      cookies,
+			AbortOnOverflow: rarely(c, name+".abort", false, true), NoRFC1337: rarely(c, name+".no1337", false, true),
+			ECN:        mostly(c, name+".ecn", tcp.ECNDefault, tcp.ECNAsk, tcp.AccECNAsk, tcp.AccECNAccept, tcp.AccECNAcceptAsk, tcp.ECNOff),
+			ECNControl: rarely(c, name+".ecncontrol", false, true), NoECNOption: rarely(c, name+".noecnoption", false, true),
 		},
 	}
 }
@@ -130,6 +143,7 @@ func (t *trial) way(name string) emul.Config {
 		Reorder:   mostly(c, name+".reorder", 0, 0.01, 0.1, 0.5), ReorderDepth: one(c, name+".depth", 3, 10, 30, 100),
 		Corrupt: rarely(c, name+".corrupt", 0, 0.01, 0.05),
 		Rate:    mostly[int64](c, name+".rate", 0, 1e9, 100e6, 10e6, 1e6, 200e3),
+		Mark:    rarely(c, name+".mark", 0, 3000, 15_000),
 		Queue:   one(c, name+".queue", 0, 100_000, 30_000, 10_000, 3000),
 	}
 }
@@ -192,7 +206,11 @@ func orMost(n int) int {
 
 // options chooses what a connection's end starts with.
 func (t *trial) options(name string) *tcp.Options {
-	return &tcp.Options{Nagle: rarely(t.choices, name+".nagle", false, true)}
+	return &tcp.Options{
+		Nagle:     rarely(t.choices, name+".nagle", false, true),
+		MSS:       rarely(t.choices, name+".mss", 0, 256, 536, 1400),
+		KeepAlive: rarely(t.choices, name+".keepalive", tcp.KeepAlive{}, tcp.KeepAlive{Idle: time.Second, Interval: 5 * time.Second, Count: 200}),
+	}
 }
 
 // testPort is where b listens.
@@ -202,21 +220,42 @@ const testPort = 80
 func (t *trial) talk(of, to plan) (client, server *talker) {
 	client, server = t.world.talk(of), t.world.talk(to)
 	t.talkers = append(t.talkers, client, server)
-	if _, err := t.b.Listen(testPort, t.options("b"), func(c *Conn) {
-		c.App = server.app
+	_, err := t.b.Listen(testPort, ListenOptions{TCP: t.options("b"), FastOpen: t.fastOpen(), Accept: func(c *Conn) {
+		if server.conn != nil {
+			c.Abort() // a late segment of the connection, with a cookie that is still good
+			return
+		}
+		server.conn, c.App = c, server.app
 		if t.opened != nil {
 			t.opened()
 		}
-	}); err != nil {
+	}})
+	if err != nil {
 		t.world.Fail("listen: %w", err)
 	}
 	t.dial(t.a, t.b, DialOptions{TCP: t.options("a")}, client)
 	return client, server
 }
 
+// fastOpen is how many Fast Open requests listeners take.
+func (t *trial) fastOpen() int { return rarely(t.choices, "fastopen", 0, 1000, 1) }
+
+// listen lets a host take connections, each of which carries out a plan.
+func (t *trial) listen(h *Host, p plan) *Listener {
+	l, err := h.Listen(testPort, ListenOptions{TCP: t.options(h.Name), Backlog: t.backlog, FastOpen: t.fastOpen(), Accept: func(c *Conn) {
+		k := t.world.talk(p)
+		t.talkers = append(t.talkers, k)
+		c.App = k.app
+	}})
+	if err != nil {
+		t.world.Fail("listen: %w", err)
+	}
+	return l
+}
+
 // dial opens a connection for a talker.
 func (t *trial) dial(from, to *Host, o DialOptions, k *talker) {
-	o.IPv6, o.App = t.v6, k.app
+	o.IPv6, o.App, o.FastOpen = t.v6, k.app, t.fastOpen() > 0 && o.LocalPort == 0
 	c, err := from.Dial(to, testPort, o)
 	if err != nil {
 		t.world.Fail("dial: %w", err)

@@ -20,8 +20,9 @@ type watch struct {
 	peer *watch // nil: not known yet
 
 	iss, irs     uint32
-	started      bool // a SYN was sent: iss and syn are known
-	paired       bool // and the peer's was heard: irs is known
+	asked        uint32 // the number of the last SYN that came
+	started      bool   // a SYN was sent: iss and syn are known
+	paired       bool   // and the peer's was heard: irs is known
 	syn          wire.TCPOptions
 	top          int64      // the next number that was never sent
 	acked        int64      // the peer's numbers that it has acknowledged
@@ -197,10 +198,15 @@ func wide(s, iss uint32, reference int64) int64 {
 	return reference + int64(int32(s-iss-uint32(reference)))
 }
 
-// certain reports whether both ends have begun the same connection: of what belongs to an older one with the same addresses, nothing is
-// known.
+// certain reports whether both ends have begun the same connection: of what belongs to an older one with the same addresses, or to an
+// earlier SYN cookie, nothing is known.
 func (w *watch) certain() bool {
-	return w.started && w.paired && w.peer != nil && w.peer.started && w.peer.iss == w.irs
+	return w.peer != nil && w.knows(w.peer) && (!w.peer.paired || w.peer.knows(w))
+}
+
+// knows reports whether w has begun a connection with what its peer began.
+func (w *watch) knows(peer *watch) bool {
+	return w.started && w.paired && peer.started && peer.iss == w.irs
 }
 
 // sends checks a segment that the end sends.
@@ -226,15 +232,12 @@ func (w *watch) sends(v *view) error {
 // begin takes a SYN or SYN-ACK.
 func (w *watch) begin(v *view) {
 	if !w.started || v.tcp.Seq() != w.iss {
-		irs, paired := w.irs, w.paired && v.tcp.Flags()&wire.ACK != 0
-		*w = watch{host: w.host, key: w.key, peer: w.peer, conn: w.conn, arrivedBytes: w.arrivedBytes, irs: irs, paired: paired}
+		*w = watch{host: w.host, key: w.key, peer: w.peer, conn: w.conn, arrivedBytes: w.arrivedBytes, asked: w.asked}
 		w.started, w.iss = true, v.tcp.Seq()
+		w.irs, w.paired = w.asked, v.tcp.Flags()&wire.ACK != 0
 	}
 	w.syn = wire.TCPOptions{}
 	w.syn.Parse(v.tcp.OptionBytes())
-	if v.tcp.Flags()&wire.ACK != 0 {
-		w.irs, w.paired = v.tcp.Ack()-1, true
-	}
 }
 
 // acknowledges checks the ACK and the window of a segment that the end sends.
@@ -243,7 +246,7 @@ func (w *watch) acknowledges(v *view) error {
 	if ack > w.peer.top {
 		return fmt.Errorf("acknowledges %d, of which %d were sent", ack, w.peer.top)
 	}
-	if ack < w.acked {
+	if ack < w.acked && !w.host.cookies {
 		return fmt.Errorf("acknowledges %d after %d", ack, w.acked)
 	}
 	w.acked = ack
@@ -308,8 +311,13 @@ func (w *watch) hears(v *view) {
 	if flags&wire.RST != 0 {
 		return
 	}
-	if flags&wire.SYN != 0 && (!w.paired || flags&wire.ACK != 0 && w.started && v.tcp.Ack() == w.iss+1 && w.top == 1) {
-		w.irs, w.paired = v.tcp.Seq(), true
+	if flags&wire.SYN != 0 {
+		if flags&wire.ACK == 0 {
+			w.asked = v.tcp.Seq()
+		}
+		if w.started && !w.paired {
+			w.irs, w.paired = v.tcp.Seq(), true
+		}
 	}
 	if flags&wire.ACK == 0 || !w.certain() {
 		return

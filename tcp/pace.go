@@ -81,6 +81,9 @@ func (c *Conn) spend(n int) {
 		return
 	}
 	gap := time.Duration(int64(n) * int64(time.Second) / r)
+	if c.pace.most == 0 {
+		gap = min(gap, c.rto(c.snd)) // a model that thinks little of the path makes nobody wait for longer than a loss would
+	}
 	c.pace.next = c.now.Add(gap - min(max(c.now.Sub(c.pace.next), 0), gap/2))
 }
 

@@ -1,0 +1,29 @@
+package sim
+
+import "testing"
+
+// TestFound runs again what once broke an invariant.
+func TestFound(t *testing.T) {
+	for _, f := range []struct {
+		what string
+		seed uint64
+		set  string
+	}{
+		{"BBR paced a segment for longer than the RTO", 1789, "scenario=14 a.nosack=1 ar.delay=3 b.cc=2 br.jitter=1 br.loss=3 rb.delay=5 " +
+			"rc.dup=1 rc.reorder=2 rc.depth=1 rc.rate=5 ba=6"},
+		{"BBR paced a segment for longer than the RTO", 2800, "scenario=12 a.cc=2 b.nosack=1 routers=2 ab.loss=5 ab.reorder=1 ba.delay=5 " +
+			"ba.reorder=2 b.mss=1"},
+		{"Output changed its mind about pacing", 521, "scenario=9 a.cc=2 mtu=3 routers=1 ab.loss=3 ab.reorder=1 ab.corrupt=1 ba.jitter=1 " +
+			"ba.loss=1 every=1 b.size=1"},
+	} {
+		set, err := parseChoices(f.set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newChoices(f.seed)
+		c.set, c.plain = set, true
+		if err := try(c); err != nil {
+			t.Errorf("%s: %v", f.what, err)
+		}
+	}
+}
