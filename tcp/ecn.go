@@ -297,3 +297,10 @@ func (c *Conn) ecnReduced() {
 		}
 	}
 }
+
+// withdrawCWR: the window was reduced for nothing, and is what it was.
+func (c *Conn) withdrawCWR() {
+	if c.ecn != nil {
+		c.ecn.clear(ecnPendCWR)
+	}
+}

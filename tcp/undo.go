@@ -149,6 +149,7 @@ func (c *Conn) undo(f *flight) {
 	}
 	h.undo.open = false
 	c.cc.Undo(c.now)
+	c.withdrawCWR()
 	if f == nil {
 		return
 	}
