@@ -56,6 +56,8 @@ type bbr struct {
 	extraRounds      uint8 // round trips in this half of the window of extra
 	fullBwCount      uint8
 	lossEvents       uint8 // in this round trip, up to 255
+	sentGain         uint8 // see noteGain; percent, up to 255
+	ackedGain        uint8
 
 	state     bbrState
 	undoState bbrState // BBR.undo_state; bbrNone
@@ -122,7 +124,7 @@ const infiniteRate = math.MaxInt64
 
 // init is OnInit (§5.2.1).
 func (b *bbr) init(mss int) {
-	*b = bbr{mss: int32(max(mss, 1)), inflightLong: Infinite, probeUpPerInc: Infinite, state: bbrStartup}
+	*b = bbr{mss: int32(max(mss, 1)), inflightLong: Infinite, probeUpPerInc: Infinite, state: bbrStartup, sentGain: 255, ackedGain: 255}
 	b.initial = int32(InitialWindow(int(b.mss)))
 	b.cwnd = b.initial
 	b.initPacingRate(time.Millisecond)
@@ -160,6 +162,7 @@ func (b *bbr) updateModelAndState(a *Ack, s *Sample) {
 	b.updateMinRTT(a)
 	b.checkProbeRTT(a, s)
 	b.advanceLatestDeliverySignals(s)
+	b.noteGain()
 	b.boundBwForModel()
 }
 

@@ -57,8 +57,26 @@ func (b *bbr) adaptLowerBounds() {
 			b.inflightShort = max(b.cwnd, b.priorCwnd)
 		}
 	}
-	b.bwShort = max(b.bwLatest, percent(b.bwShort, bbrBeta))
-	b.inflightShort = max(b.inflightLatest, int32(percent(int64(b.inflightShort), bbrBeta)))
+	rate, volume := b.delivered()
+	b.bwShort = min(b.bwShort, max(rate, percent(b.bwShort, bbrBeta)))
+	b.inflightShort = int32(min(int64(b.inflightShort), max(volume, percent(int64(b.inflightShort), bbrBeta))))
+}
+
+// delivered is BBR.bw_latest and BBR.inflight_latest as they would be without what the flow has left unused by its own choice, with the
+// pacing margin and in DOWN. The draft has them as they are, but what it wants is that "the steady-state (non-bandwidth-probing) BBR
+// response to a non-application-limited round trip with X% packet loss is to reduce the sending rate by X%" (§5.3.3.8.3), not by X% and
+// the margin: a hundredth a round trip is half of the rate after 70 of them.
+func (b *bbr) delivered() (rate, volume int64) {
+	used := int64(min(b.sentGain, b.ackedGain, 100)) * (100 - pacingMargin)
+	return b.bwLatest * 10000 / used, int64(b.inflightLatest) * 10000 / used
+}
+
+// noteGain keeps the least gain of this round trip of losses and of the one before, in which was sent what this one acknowledges.
+func (b *bbr) noteGain() {
+	if b.lossRoundStart {
+		b.ackedGain, b.sentGain = b.sentGain, 255
+	}
+	b.sentGain = uint8(min(int64(b.sentGain), b.pacingGain()))
 }
 
 // Lost is HandleLostPacket (§5.5.10.2).

@@ -369,13 +369,25 @@ func TestBBRLowerBounds(t *testing.T) {
 	p := newBulk()
 	p.until(t, bbrCruise)
 	bw, cwnd := p.maxBandwidth(), p.cwnd
+	p.sentGain, p.ackedGain, p.inflightShort = 100, 100, Infinite
+	p.bwShort = infiniteRate
 	p.lossInRound, p.bwLatest, p.inflightLatest = true, bw*9/10, cwnd/10
 	p.adaptLowerBounds()
-	if p.bwShort != bw*9/10 {
-		t.Errorf("bw_shortterm %d of %d, want what was delivered", p.bwShort, bw)
+	if want := bw * 9 / 10 * 100 / 99; p.bwShort < want-1 || p.bwShort > want+1 {
+		t.Errorf("bw_shortterm %d of %d, want what was delivered and the margin", p.bwShort, bw)
 	}
 	if want := cwnd * 7 / 10; p.inflightShort < want-1 || p.inflightShort > want+1 {
 		t.Errorf("inflight_shortterm %d, want β of %d", p.inflightShort, cwnd)
+	}
+	p.bwShort, p.bwLatest, p.sentGain = bw, bw*88/100, 90
+	p.adaptLowerBounds()
+	if want := bw * 98765 / 100000; p.bwShort < want*999/1000 || p.bwShort > want*1001/1000 {
+		t.Errorf("bw_shortterm %d of %d after 0.88 of it was delivered in DOWN", p.bwShort, bw)
+	}
+	p.bwLatest = 0
+	p.adaptLowerBounds()
+	if want := bw * 69135 / 100000; p.bwShort < want*999/1000 || p.bwShort > want*1001/1000 {
+		t.Errorf("bw_shortterm %d, want β of %d", p.bwShort, bw)
 	}
 	p.boundBwForModel()
 	if p.bw != p.bwShort {

@@ -1,0 +1,229 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/weirnet/weir/link/emul"
+	"github.com/weirnet/weir/tcp"
+)
+
+var (
+	golden = flag.Bool("golden", false, "compare the throughput of the cells of CI with testdata/throughput.golden")
+	update = flag.Bool("update", false, "with -golden: write the file anew")
+	table  = flag.Bool("table", false, "measure and print the whole throughput table of docs/congestion.md; takes a quarter of an hour")
+)
+
+// route is the path of a cell: a bottleneck, and how long a round trip takes.
+type route struct {
+	name string
+	rate int64
+	rtt  time.Duration
+}
+
+var (
+	slow = route{"100 Mbit/s × 20 ms", 100e6, 20 * time.Millisecond}
+	fast = route{"1 Gbit/s × 80 ms", 1e9, 80 * time.Millisecond}
+)
+
+func (r route) bdp() float64 { return float64(r.rate/8) * r.rtt.Seconds() }
+
+// cell is one bulk transfer, or several at once over one bottleneck.
+type cell struct {
+	route
+	loss, reorder float64
+	queue         float64  // of the bottleneck, in BDP
+	flows         []string // congestion controls
+	start, time   time.Duration
+	seed          uint64
+}
+
+func (c cell) String() string {
+	return fmt.Sprintf("%s loss %g %% reorder %g %% queue %g BDP %s", c.name, c.loss*100, c.reorder*100, c.queue, strings.Join(c.flows, "+"))
+}
+
+// measure runs the cell: each flow's share of the link, by bytes of IP packets, after the start. Buffers are no limit.
+func (c cell) measure() (shares []float64, err error) {
+	w := New(Config{Seed: c.seed + 1})
+	config := func() HostConfig {
+		return HostConfig{TCP: &tcp.Config{SendBuffer: 64 << 20, ReceiveBuffer: 64 << 20}}
+	}
+	a, b := w.Host("sender", config()), w.Host("receiver", config())
+	w.Link(a, b, LinkConfig{
+		There: emul.Config{Rate: c.rate, Delay: c.rtt / 2, Queue: int(c.queue * c.bdp()), Loss: c.loss, Reorder: c.reorder, ReorderDepth: 10},
+		Back:  emul.Config{Delay: c.rtt / 2},
+	})
+	var flows []*Flow
+	for i, name := range c.flows {
+		flows = append(flows, w.Flow(a, b, Bulk{Congestion: name, Start: time.Duration(i) * 100 * time.Millisecond}))
+	}
+	err = w.Run(c.start)
+	var from []Stats
+	for _, f := range flows {
+		from = append(from, f.Stats())
+	}
+	if err == nil {
+		err = w.Run(c.time)
+	}
+	for i, f := range flows {
+		shares = append(shares, f.Stats().Since(from[i]).Throughput()/float64(c.rate))
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	return shares, err
+}
+
+// measureAll measures cells, as many at a time as there are processors.
+func measureAll(t *testing.T, cells []cell) [][]float64 {
+	shares := make([][]float64, len(cells))
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := range next {
+				var err error
+				if shares[i], err = cells[i].measure(); err != nil {
+					t.Errorf("%v: %v", cells[i], err)
+				}
+			}
+		})
+	}
+	for i := range cells {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return shares
+}
+
+// oneFlow is the cells of one flow over a route: each loss rate, reordering, queue and control.
+func oneFlow(r route, losses, reorders, queues []float64, start, d time.Duration) (cells []cell) {
+	for _, loss := range losses {
+		for _, reorder := range reorders {
+			for _, queue := range queues {
+				for _, name := range []string{"reno", "cubic", "bbr"} {
+					cells = append(cells, cell{route: r, loss: loss, reorder: reorder, queue: queue, flows: []string{name}, start: start, time: d})
+				}
+			}
+		}
+	}
+	return cells
+}
+
+var (
+	allLosses = []float64{0, .0001, .001, .01, .03}
+	allQueues = []float64{.25, 1, 4}
+	pairs     = [][]string{{"reno", "reno"}, {"cubic", "cubic"}, {"bbr", "bbr"}, {"cubic", "reno"}, {"bbr", "cubic"}, {"bbr", "reno"}}
+)
+
+// twoFlows is the cells of two flows at once.
+func twoFlows(r route, queues []float64, start, d time.Duration) (cells []cell) {
+	for _, queue := range queues {
+		for _, p := range pairs {
+			cells = append(cells, cell{route: r, queue: queue, flows: p, start: start, time: d})
+		}
+	}
+	return cells
+}
+
+// rows are cells with what was measured, a line each.
+func rows(cells []cell, shares [][]float64) string {
+	var b strings.Builder
+	for i, c := range cells {
+		fmt.Fprintf(&b, "%v:", c)
+		for _, s := range shares[i] {
+			fmt.Fprintf(&b, " %.3f", s)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// TestThroughputGolden holds the throughput of each cell to what it was: virtual time makes it exact, so that a change shows what it does.
+func TestThroughputGolden(t *testing.T) {
+	if !*golden {
+		t.Skip("without -golden")
+	}
+	const name = "testdata/throughput.golden"
+	const start, d = 3 * time.Second, 17 * time.Second
+	cells := oneFlow(slow, allLosses, []float64{0, .01}, allQueues, start, d)
+	cells = append(cells, twoFlows(slow, allQueues, start, d)...)
+	got := rows(cells, measureAll(t, cells))
+	if *update {
+		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := strings.Split(string(want), "\n")
+	for i, line := range strings.Split(got, "\n") {
+		if i >= len(old) || line != old[i] {
+			t.Errorf("now  %s", line)
+			if i < len(old) {
+				t.Errorf("was  %s", old[i])
+			}
+		}
+	}
+}
+
+// TestThroughputTable prints the table of docs/congestion.md.
+func TestThroughputTable(t *testing.T) {
+	if !*table {
+		t.Skip("without -table")
+	}
+	for _, r := range []route{slow, fast} {
+		cells := oneFlow(r, allLosses, []float64{0, .01}, allQueues, 5*time.Second, 30*time.Second)
+		shares := measureAll(t, cells)
+		fmt.Printf("\n### %s\n\n| loss | reordering | queue | Reno | CUBIC | BBR |\n|---|---|---|---|---|---|\n", r.name)
+		for i := 0; i+2 < len(cells); i += 3 {
+			c := cells[i]
+			fmt.Printf("| %g %% | %g %% | %g BDP |", c.loss*100, c.reorder*100, c.queue)
+			for _, s := range shares[i : i+3] {
+				fmt.Printf(" %.3f |", s[0])
+			}
+			fmt.Println()
+		}
+		cells = twoFlows(r, allQueues, 20*time.Second, 60*time.Second)
+		shares = measureAll(t, cells)
+		fmt.Printf("\n### Two flows, %s\n\n| queue | flows | shares |\n|---|---|---|\n", r.name)
+		for i, c := range cells {
+			fmt.Printf("| %g BDP | %s and %s | %.3f and %.3f |\n", c.queue, c.flows[0], c.flows[1], shares[i][0], shares[i][1])
+		}
+	}
+}
+
+// TestThroughput holds what a user may expect of each control on the path of the demo, with room for the odd run.
+func TestThroughput(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	one := func(name string, loss, queue float64) cell {
+		return cell{route: slow, loss: loss, queue: queue, flows: []string{name}, start: 3 * time.Second, time: 10 * time.Second}
+	}
+	for _, tt := range []struct {
+		cell
+		least float64
+	}{
+		{one("reno", 0, 1), .95}, {one("cubic", 0, 1), .95}, {one("bbr", 0, 4), .93},
+		{one("reno", .001, 1), .15}, {one("cubic", .001, 1), .15}, {one("bbr", .001, 1), .85},
+		{one("reno", .01, 1), .05}, {one("cubic", .01, 1), .05}, {one("bbr", .01, 1), .60},
+	} {
+		shares, err := tt.measure()
+		if err != nil {
+			t.Error(err)
+		} else if shares[0] < tt.least {
+			t.Errorf("%v: %.3f of the link, at least %.3f expected", tt.cell, shares[0], tt.least)
+		}
+	}
+}
