@@ -69,7 +69,33 @@ type SockOpts struct {
 	AO  []TCPAOKey
 	// AcceptICMP lets ICMP errors, which nobody signs, have their effect on connections that TCP-AO protects (RFC 5925 §7.8).
 	AcceptICMP bool
+
+	// Trace is told of each event of a connection, from the SYN, or a listener's from the end of the handshake; see TCPConn.SetTrace.
+	Trace func(TCPEvent)
 }
+
+// TCPEvent is one line of the log of a connection: a segment sent or received, a change of state, loss, recovery, a timeout, another
+// congestion window. Missed counts the events before it that were not told, because Trace did not keep up.
+type TCPEvent = stack.TraceEvent
+
+// Kinds of TCPEvent. Each event has what holds after it: state, recovery (CAState), congestion window, slow start threshold, bytes in the
+// network, smoothed round trip time and RTO.
+const (
+	TCPEventState    = tcp.EventState    // the state is another one
+	TCPEventSent     = tcp.EventSent     // a segment was sent: Seq, Ack, Flags, Window, Bytes of payload, Segs of the wire
+	TCPEventReceived = tcp.EventReceived // a segment has come: the same
+	TCPEventLost     = tcp.EventLost     // Bytes are newly deemed lost
+	TCPEventRecovery = tcp.EventRecovery // recovery was entered or left: CAState
+	TCPEventTimeout  = tcp.EventTimeout  // the retransmission timer has expired
+	TCPEventWindow   = tcp.EventWindow   // congestion window or slow start threshold have changed
+	TCPEventProbe    = tcp.EventProbe    // a tail loss probe (RFC 8985 §7)
+	TCPEventUndo     = tcp.EventUndo     // a reduction of the window was needless, and is taken back
+)
+
+// SetTrace has fn called for each event of the connection from now on, in order; nil ends it. Calls come from one goroutine of the stack
+// with no lock held, so that fn may ask the connection anything; but it must not block, for all timers of the stack wait meanwhile. When
+// tracing is off it costs nothing.
+func (c *TCPConn) SetTrace(fn func(TCPEvent)) error { return c.set(c.sock.SetTrace(fn)) }
 
 // Values of SockOpts.FlowLabel.
 const (
@@ -198,7 +224,8 @@ func (c *TCPConn) DeleteAOKey(sendID, recvID uint8) error {
 }
 
 // UseAOKey rolls the key of TCP-AO over: sign with that of this SendID, and ask the peer (RNextKeyID) to sign with that of this RecvID. A
-// negative ID changes nothing. ENOENT: there is no such key.
+// negative ID changes nothing. What the peer asks for comes before what is chosen here, so that a roll-over takes both ends: each asks for
+// the new key. ENOENT: there is no such key.
 func (c *TCPConn) UseAOKey(sendID, recvID int) error { return c.set(c.sock.UseAO(sendID, recvID)) }
 
 // AOKeys returns the SendID of the key of TCP-AO in use, and the RecvID of that which the peer is asked for.

@@ -28,23 +28,63 @@ var infoFields = map[string]infoField{
 		}
 		return segments(i.Ssthresh, i.SendMSS)
 	},
-	"tcpi_snd_wnd":                   func(i *tcp.Info) operand { return number(int64(i.SendWindow)) },
-	"tcpi_rcv_wnd":                   func(i *tcp.Info) operand { return number(int64(i.ReceiveWindow)) },
-	"tcpi_snd_wscale":                func(i *tcp.Info) operand { return number(int64(i.SendWScale)) },
-	"tcpi_rcv_wscale":                func(i *tcp.Info) operand { return number(int64(i.ReceiveWScale)) },
-	"tcpi_unacked":                   func(i *tcp.Info) operand { return segments(i.InFlight+i.SendMSS-1, i.SendMSS) },
-	"tcpi_pacing_rate":               func(i *tcp.Info) operand { return number(i.PacingRate) },
-	"tcpi_max_pacing_rate":           func(i *tcp.Info) operand { return number(i.MaxPacingRate) },
-	"tcpi_delivery_rate":             func(i *tcp.Info) operand { return number(i.DeliveryRate) },
+	"tcpi_snd_wnd":              func(i *tcp.Info) operand { return number(int64(i.SendWindow)) },
+	"tcpi_rcv_wnd":              func(i *tcp.Info) operand { return number(int64(i.ReceiveWindow)) },
+	"tcpi_snd_wscale":           func(i *tcp.Info) operand { return number(int64(i.SendWScale)) },
+	"tcpi_rcv_wscale":           func(i *tcp.Info) operand { return number(int64(i.ReceiveWScale)) },
+	"tcpi_unacked":              func(i *tcp.Info) operand { return number(int64(i.Unacked)) },
+	"tcpi_total_retrans":        func(i *tcp.Info) operand { return number(int64(i.Retransmits)) },
+	"tcpi_bytes_sent":           func(i *tcp.Info) operand { return number(int64(i.BytesSent)) },
+	"tcpi_bytes_acked":          func(i *tcp.Info) operand { return number(int64(i.BytesAcked)) },
+	"tcpi_bytes_received":       func(i *tcp.Info) operand { return number(int64(i.BytesReceived)) },
+	"tcpi_segs_out":             func(i *tcp.Info) operand { return number(int64(i.SegmentsSent)) },
+	"tcpi_segs_in":              func(i *tcp.Info) operand { return number(int64(i.SegmentsReceived)) },
+	"tcpi_rcv_ooopack":          func(i *tcp.Info) operand { return number(int64(i.OutOfOrder)) },
+	"tcpi_sacked":               func(i *tcp.Info) operand { return segments(i.Sacked+i.SendMSS-1, i.SendMSS) },
+	"tcpi_lost":                 func(i *tcp.Info) operand { return segments(i.Lost+i.SendMSS-1, i.SendMSS) },
+	"tcpi_retrans":              func(i *tcp.Info) operand { return segments(i.Resent+i.SendMSS-1, i.SendMSS) },
+	"tcpi_reordering":           func(i *tcp.Info) operand { return number(int64(i.Reordering)) },
+	"tcpi_reord_seen":           func(i *tcp.Info) operand { return number(int64(i.Reorderings)) },
+	"tcpi_dsack_dups":           func(i *tcp.Info) operand { return number(int64(i.DSACKs)) },
+	"tcpi_delivered_ce":         func(i *tcp.Info) operand { return number(int64(i.ECN.DeliveredCE)) },
+	"tcpi_received_ce":          func(i *tcp.Info) operand { return number(int64(i.ECN.ReceivedCE)) },
+	"weir_undos":                func(i *tcp.Info) operand { return number(int64(i.Undos)) },
+	"weir_loss_probes":          func(i *tcp.Info) operand { return number(int64(i.LossProbes)) },
+	"tcpi_ca_state":             func(i *tcp.Info) operand { return number(int64(i.CAState)) },
+	"tcpi_retransmits":          func(i *tcp.Info) operand { return number(int64(i.Retries)) },
+	"tcpi_probes":               func(i *tcp.Info) operand { return number(int64(i.Probes)) },
+	"tcpi_backoff":              func(i *tcp.Info) operand { return number(int64(i.Backoff)) },
+	"tcpi_ato":                  func(i *tcp.Info) operand { return micros(i.DelayedAck) },
+	"tcpi_fackets":              func(*tcp.Info) operand { return number(0) }, // Linux counts none any more
+	"tcpi_last_data_sent":       func(i *tcp.Info) operand { return number(i.LastDataSent.Milliseconds()) },
+	"tcpi_last_ack_sent":        func(*tcp.Info) operand { return number(0) }, // Linux does not remember it
+	"tcpi_last_data_recv":       func(i *tcp.Info) operand { return number(i.LastDataReceived.Milliseconds()) },
+	"tcpi_last_ack_recv":        func(i *tcp.Info) operand { return number(i.LastAckReceived.Milliseconds()) },
+	"tcpi_pmtu":                 func(i *tcp.Info) operand { return number(int64(i.PathMTU)) },
+	"tcpi_rcv_ssthresh":         func(i *tcp.Info) operand { return number(int64(i.ReceiveSpace)) },
+	"tcpi_rcv_space":            func(i *tcp.Info) operand { return number(int64(i.ReceiveSpace)) },
+	"tcpi_advmss":               func(i *tcp.Info) operand { return number(int64(i.AdvertisedMSS)) },
+	"tcpi_pacing_rate":          func(i *tcp.Info) operand { return number(i.PacingRate) },
+	"tcpi_delivery_rate":        func(i *tcp.Info) operand { return number(i.DeliveryRate) },
+	"tcpi_notsent_bytes":        func(i *tcp.Info) operand { return number(int64(i.NotSent)) },
+	"tcpi_data_segs_in":         func(i *tcp.Info) operand { return number(int64(i.DataSegmentsReceived)) },
+	"tcpi_data_segs_out":        func(i *tcp.Info) operand { return number(int64(i.DataSegmentsSent)) },
+	"tcpi_delivered":            func(i *tcp.Info) operand { return number(int64(i.DeliveredSegments)) },
+	"tcpi_bytes_retrans":        func(i *tcp.Info) operand { return number(int64(i.BytesRetransmitted)) },
+	"tcpi_busy_time":            func(i *tcp.Info) operand { return micros(i.BusyTime) },
+	"tcpi_rwnd_limited":         func(i *tcp.Info) operand { return micros(i.WindowLimited) },
+	"tcpi_sndbuf_limited":       func(i *tcp.Info) operand { return micros(i.BufferLimited) },
+	"tcpi_rehash":               func(i *tcp.Info) operand { return number(int64(i.Rehashes)) },
+	"tcpi_total_rto":            func(i *tcp.Info) operand { return number(int64(i.RTOs)) },
+	"tcpi_total_rto_recoveries": func(i *tcp.Info) operand { return number(int64(i.TimeoutRuns)) },
+	"tcpi_total_rto_time":       func(i *tcp.Info) operand { return number(i.TimeoutTime.Milliseconds()) },
+	"tcpi_max_pacing_rate": func(i *tcp.Info) operand {
+		if i.MaxPacingRate == 0 {
+			return number(-1) // ~0
+		}
+		return number(i.MaxPacingRate)
+	},
 	"tcpi_delivery_rate_app_limited": func(i *tcp.Info) operand { return number(boolNumber(i.DeliveryAppLimited)) },
-	"weir_delivered":                 func(i *tcp.Info) operand { return number(int64(i.Delivered)) },
-	"tcpi_total_retrans":             func(i *tcp.Info) operand { return number(int64(i.Retransmits)) },
-	"tcpi_bytes_sent":                func(i *tcp.Info) operand { return number(int64(i.BytesSent)) },
-	"tcpi_bytes_acked":               func(i *tcp.Info) operand { return number(int64(i.BytesAcked)) },
-	"tcpi_bytes_received":            func(i *tcp.Info) operand { return number(int64(i.BytesReceived)) },
-	"tcpi_segs_out":                  func(i *tcp.Info) operand { return number(int64(i.SegmentsSent)) },
-	"tcpi_segs_in":                   func(i *tcp.Info) operand { return number(int64(i.SegmentsReceived)) },
-	"tcpi_rcv_ooopack":               func(i *tcp.Info) operand { return number(int64(i.OutOfOrder)) },
 	"tcpi_options": func(i *tcp.Info) operand {
 		o := int64(0)
 		if i.Timestamps {
@@ -64,8 +104,6 @@ var infoFields = map[string]infoField{
 		}
 		return number(o)
 	},
-	"tcpi_delivered_ce":       func(i *tcp.Info) operand { return number(int64(i.ECN.DeliveredCE)) },
-	"tcpi_received_ce":        func(i *tcp.Info) operand { return number(int64(i.ECN.ReceivedCE)) },
 	"tcpi_delivered_e0_bytes": func(i *tcp.Info) operand { return number(int64(i.ECN.DeliveredE0Bytes)) },
 	"tcpi_delivered_e1_bytes": func(i *tcp.Info) operand { return number(int64(i.ECN.DeliveredE1Bytes)) },
 	"tcpi_delivered_ce_bytes": func(i *tcp.Info) operand { return number(int64(i.ECN.DeliveredCEBytes)) },
@@ -75,6 +113,7 @@ var infoFields = map[string]infoField{
 
 	// weir's own names, in bytes.
 	"weir_ecn":           func(i *tcp.Info) operand { return operand{text: i.ECN.Feedback.String(), isText: true} },
+	"weir_delivered":     func(i *tcp.Info) operand { return number(int64(i.Delivered)) },
 	"weir_cwnd":          func(i *tcp.Info) operand { return number(int64(i.Cwnd)) },
 	"weir_ssthresh":      func(i *tcp.Info) operand { return number(int64(i.Ssthresh)) },
 	"weir_in_flight":     func(i *tcp.Info) operand { return number(int64(i.InFlight)) },

@@ -128,6 +128,7 @@ func (c *Conn) timeRoundTrip(f *flight, seg *Segment, n *ackNews) {
 
 // progress is what an ACK of something new means for the timers (RFC 6298 §5.2, §5.3) and for the send side as such.
 func (c *Conn) progress(f *flight) {
+	c.timeoutsOver()
 	f.expiries = 0
 	f.stalled = c.now
 	c.err = nil // what ICMP told is over

@@ -22,6 +22,7 @@ type Conn struct {
 	err  error     // why the connection failed; before that, the last ICMP error, to be the reason if it times out
 
 	fast *fastOpen // Fast Open under way; nil: none
+	life *ledger   // counters of one that has moved data, and its tracer; nil: none
 
 	now      sched.Time // the latest instant seen
 	ackAt    sched.Time // the delayed ACK is due; Never: none
@@ -35,7 +36,7 @@ type Conn struct {
 	pace pace
 
 	bytesSent, bytesAcked, bytesReceived uint64
-	segsSent, segsReceived               uint64
+	segsSent, segsReceived               uint32
 	retransmits, outOfOrder              uint32
 
 	sendLimit, recvLimit int32 // bytes of chunk capacity
@@ -167,7 +168,7 @@ func (c *Conn) Accept(cfg *Config, now sched.Time, r *SynRecv, seg *Segment) Eve
 	}
 	c.acceptECN(h, seg)
 	c.establish()
-	c.segsReceived += uint64(max(seg.Segs, 1))
+	c.segsReceived += uint32(max(seg.Segs, 1))
 	c.arrive(seg)
 	return c.takeEvents()
 }
@@ -212,6 +213,9 @@ func (c *Conn) establish() {
 func (c *Conn) tick(now sched.Time) { c.now = max(c.now, now) }
 
 func (c *Conn) takeEvents() Events {
+	if t := c.tracer(); t != nil {
+		t.look(c)
+	}
 	e := c.events
 	c.events = 0
 	return e

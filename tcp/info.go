@@ -39,6 +39,29 @@ type Info struct {
 	FastOpened                     bool // data went with the SYN, and was acknowledged, or came with it (RFC 7413)
 	SendWScale, ReceiveWScale      uint8
 	ECN                            ECNInfo
+
+	// The rest of what Linux's TCP_INFO has.
+	CAState                        CAState
+	Retries                        int           // timeouts since something was acknowledged
+	Probes                         int           // window or keepalive probes without an answer
+	Backoff                        int           // doublings of the RTO
+	DelayedAck                     time.Duration // after which an ACK is sent at the latest
+	AdvertisedMSS                  int           // what our SYN announced
+	PathMTU                        int           // 0: not known here
+	Unacked                        int           // segments sent and not acknowledged, those that are SACKed or lost included
+	LastDataSent, LastDataReceived time.Duration // ago
+	LastAckReceived                time.Duration // ago
+	ReceiveSpace                   int           // bytes: the receive window as tuned
+	NotSent                        int           // bytes queued and never sent
+	BytesRetransmitted             uint64
+	DataSegmentsSent               uint64        // with data, sent again included
+	DataSegmentsReceived           uint64        // with data
+	DeliveredSegments              uint64        // known to have arrived, the SYN included
+	BusyTime                       time.Duration // in which data was queued or in flight
+	WindowLimited, BufferLimited   time.Duration // of it, limited by the peer's window, and by the send buffer
+	Rehashes                       uint64        // times that the flow label of IPv6 was changed
+	TimeoutRuns                    uint64        // timeouts, those that follow upon one another counted once
+	TimeoutTime                    time.Duration // how long such runs lasted
 }
 
 // Info tells how the connection is doing. The zero Conn gives the zero Info.
@@ -51,7 +74,7 @@ func (c *Conn) Info() Info {
 		Cwnd: c.cc.Cwnd(), SendMSS: c.payloadMSS(), ReceiveMSS: int(c.rcvMSS),
 		SendWindow: int(c.sndWnd), ReceiveWindow: c.offered(),
 		BytesSent: c.bytesSent, BytesAcked: c.bytesAcked, BytesReceived: c.bytesReceived,
-		SegmentsSent: c.segsSent, SegmentsReceived: c.segsReceived,
+		SegmentsSent: uint64(c.segsSent), SegmentsReceived: uint64(c.segsReceived),
 		Retransmits: uint64(c.retransmits), OutOfOrder: uint64(c.outOfOrder),
 		SendQueue: c.SendQueue(), ReceiveQueue: c.ReadSize(),
 		Congestion: c.cc.Name(),
@@ -77,5 +100,6 @@ func (c *Conn) Info() Info {
 		i.LossProbes, i.LossProbeRepairs = uint64(h.probes), uint64(h.probeRecoveries)
 		i.DSACKs, i.Undos, i.SpuriousRTOs, i.Reneged = uint64(h.dsacks), uint64(h.undos), uint64(h.spurious), uint64(h.reneged)
 	}
+	c.linuxInfo(&i)
 	return i
 }

@@ -12,7 +12,10 @@ import (
 // Output gives next.
 func (c *Conn) Input(now sched.Time, seg *Segment) Events {
 	c.tick(now)
-	c.segsReceived += uint64(max(seg.Segs, 1))
+	c.segsReceived += uint32(max(seg.Segs, 1))
+	if t := c.tracer(); t != nil {
+		t.segment(c, EventReceived, seg, c.sndWScale)
+	}
 	switch c.state {
 	case Closed, TimeWaiting:
 		return 0
@@ -250,6 +253,7 @@ func (c *Conn) takeText(seg *Segment) {
 		c.resetOrphan(seg)
 		return
 	}
+	c.countReceived(seg)
 	c.learnMSS(n, seg.Segs)
 	if !c.trimText(seg) {
 		c.set(ackNow)

@@ -7,6 +7,19 @@ import (
 
 // Output fills seg with the next segment that may be sent now; false if there is none (seg is then untouched).
 func (c *Conn) Output(now sched.Time, seg *Segment) bool {
+	if !c.output(now, seg) {
+		c.noteLimit()
+		return false
+	}
+	if t := c.tracer(); t != nil {
+		t.segment(c, EventSent, seg, c.rcvWScale)
+		t.look(c)
+	}
+	return true
+}
+
+// output is Output without what is counted and told of it.
+func (c *Conn) output(now sched.Time, seg *Segment) bool {
 	c.tick(now)
 	if c.is(pendRST | pendRSTReply) {
 		c.outputReset(seg)
@@ -192,6 +205,7 @@ func (c *Conn) outputLost(f *flight, seg *Segment) bool {
 	c.noteResent(begin+Seq(n), n)
 	segs := c.fillData(f, seg, begin, data, mss, flags)
 	c.retransmits += uint32(segs)
+	c.ledger().retransmitted += uint64(data)
 	c.sendECT(seg, data, true)
 	if f.phase == phaseLoss {
 		f.resent += segs
@@ -215,7 +229,10 @@ func (c *Conn) fillData(f *flight, seg *Segment, seq Seq, n, mss int, flags wire
 	if n > mss {
 		seg.GSOSize = mss
 		seg.Segs = (n + mss - 1) / mss
-		c.segsSent += uint64(seg.Segs - 1)
+		c.segsSent += uint32(seg.Segs - 1)
+	}
+	if n > 0 {
+		c.countSent(seg.Segs)
 	}
 	c.bytesSent += uint64(n)
 	c.lastSent = c.now

@@ -63,6 +63,7 @@ func (c *Conn) dropFlight() {
 	c.writable()
 	f.queue.Clear()
 	c.cfg.flights.Put(f)
+	c.noteLimit()
 }
 
 // queueStart is the sequence number of the first byte in the queue: SND.UNA, or behind the SYN.

@@ -141,6 +141,7 @@ func (c *Conn) expireSend(f *flight) {
 		c.set(synLost | pendSYN)
 		c.ecnSYNTimedOut(f.expiries)
 		c.history().rtos++
+		c.countTimeout(f.expiries == 1)
 		if f.expiries > 1 {
 			c.cc.SynLost() // RFC 6928 §2
 		}
@@ -149,6 +150,7 @@ func (c *Conn) expireSend(f *flight) {
 		c.set(pendProbe)
 	default:
 		c.noteCutOff(f)
+		c.countTimeout(f.expiries == 1)
 		c.retransmissionTimeout(f)
 	}
 	f.backoff = min(f.backoff+1, maxBackoff) // RFC 6298 §5.5

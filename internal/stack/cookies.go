@@ -93,6 +93,9 @@ func (l *Listener) accepted(t *TCP, b *batch) {
 	if s.closed.Load() { // Close may have met the record in the table, and not the connection
 		t.shut()
 	}
+	if l.trace != nil {
+		_ = t.SetTrace(l.trace)
+	}
 	l.push(t, b)
 }
 

@@ -72,6 +72,8 @@ type Bound struct {
 	FastOpen bool
 	// Data is queued before the SYN is sent.
 	Data []byte
+	// Trace is told of each event of a TCP connection, as SetTrace has it; nil: none is.
+	Trace func(TraceEvent)
 	// Traffic is what it asks of IP.
 	Traffic Traffic
 	// Keys are those by which segments of TCP are signed, if the peer has one; nil: none are.
@@ -121,6 +123,9 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 		p.FastOpen = s.fastParams(now, &t.flow.key, len(b.Data) == 0)
 	}
 	t.conn.Connect(s.cfg.TCP, now, p)
+	if b.Trace != nil {
+		t.trace(b.Trace)
+	}
 	t.queueFirst(now, b.Data)
 	t.output(now)
 	t.mu.Unlock()

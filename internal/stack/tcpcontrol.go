@@ -136,7 +136,9 @@ func (t *TCP) RemoteAddr() netip.AddrPort {
 func (t *TCP) Info() tcp.Info {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.conn.Info()
+	i := t.conn.Info()
+	i.PathMTU = int(t.pathMTU)
+	return i
 }
 
 // SetNoDelay turns Nagle's algorithm off (the default) or on.
