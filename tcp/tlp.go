@@ -88,11 +88,14 @@ func (c *Conn) probeAgain(f *flight, seg *Segment, mss int) {
 		size++
 	}
 	begin := f.board.resendLast(size, c.now)
-	flags := wire.ACK | wire.PSH
+	flags := wire.ACK
 	data := c.sndNxt.minus(begin)
 	if c.is(finSent) {
 		flags |= wire.FIN
 		data--
+	}
+	if data == c.queuedFrom(begin) {
+		flags |= wire.PSH
 	}
 	c.retransmits += uint32(c.fillData(f, seg, begin, data, mss, flags))
 	c.sendECT(seg, data, true)
