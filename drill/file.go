@@ -41,9 +41,11 @@ type file struct {
 	udp      *stack.UDP
 	flow     *flow
 
-	start      tcp.Options // what the connection to come starts with, or those that a listener accepts
-	keys       *auth.Keys  // of TCP-MD5 and TCP-AO, for the same
-	options    []option    // what has to be done to it beside that
+	start      tcp.Options   // what the connection to come starts with, or those that a listener accepts
+	keys       *auth.Keys    // of TCP-MD5 and TCP-AO, for the same
+	traffic    stack.Traffic // what it asks of IP
+	iface      int           // SO_BINDTODEVICE; 0: none
+	options    []option      // what has to be done to it beside that
 	made       []*stack.TCP
 	connecting bool   // connect was called and has not succeeded yet
 	errTaken   bool   // SO_ERROR has reported the connection's error
@@ -193,7 +195,7 @@ func callBind(c *call) step {
 		}
 		u := &stack.UDP{}
 		u.SetNotifier(f)
-		if err := c.r.host.ListenUDP(u, f.bindAddr(), stack.ListenOptions{Family: f.family()}); err != nil {
+		if err := c.r.host.ListenUDP(u, f.bindAddr(), f.listening(stack.ListenOptions{})); err != nil {
 			f.isBound = false
 			return failsBy(err)
 		}
@@ -252,12 +254,10 @@ func callListen(c *call) step {
 
 // listenOptions are what a listener and its connections start with.
 func (r *runner) listenOptions(f *file) stack.ListenOptions {
-	return stack.ListenOptions{
-		Family:   f.family(),
+	return f.listening(stack.ListenOptions{
 		Backlog:  min(max(f.backlog, 0), 4096) + 1, // a kernel's queue is full when it holds more than that
 		TCP:      &f.start,
 		FastOpen: r.fastOpenLimit(f),
-		Keys:     f.keys,
 		Notifier: listenerNotifier{r, f},
 		Make: func() *stack.TCP {
 			t := &stack.TCP{}
@@ -265,7 +265,7 @@ func (r *runner) listenOptions(f *file) stack.ListenOptions {
 			f.made = append(f.made, t)
 			return t
 		},
-	}
+	})
 }
 
 func callAccept(c *call) step {
@@ -379,7 +379,7 @@ func (c *call) startConnect(f *file, remote netip.AddrPort) *outcome {
 func (c *call) beginConnect(f *file, remote netip.AddrPort, b stack.Bound) *outcome {
 	t := &stack.TCP{}
 	t.SetNotifier(f)
-	b.Local, b.TCP, b.Keys = f.bindAddr(), &f.start, f.keys
+	b = f.bound(b)
 	f.tcp = t
 	if err := c.r.host.ConnectTCP(t, remote, b); err != nil {
 		f.tcp = nil
@@ -406,7 +406,7 @@ func (c *call) connectUDP(f *file, remote netip.AddrPort) outcome {
 	}
 	u := &stack.UDP{}
 	u.SetNotifier(f)
-	if err := c.r.host.ConnectUDP(u, remote, stack.Bound{Local: f.bindAddr()}); err != nil {
+	if err := c.r.host.ConnectUDP(u, remote, f.bound(stack.Bound{})); err != nil {
 		return failsBy(err)
 	}
 	f.udp = u

@@ -88,6 +88,9 @@ func (r *rand) next() uint64 {
 	return z ^ z>>31
 }
 
+// deviceName is the name of the host's interface.
+const deviceName = "tun0"
+
 // makeHost makes the host under test.
 func (r *runner) makeHost() error {
 	if r.host != nil {
@@ -107,7 +110,7 @@ func (r *runner) makeHost() error {
 	})
 	r.dev = &device{clock: r.clock, mtu: set.mtu}
 	r.dev.note = func(b []byte) { r.note(r.clock.Now(), ">", r.describe(b, nil, false)) }
-	c := stack.InterfaceConfig{Name: "tun0", Device: r.dev, Addrs: []netip.Prefix{netip.PrefixFrom(set.local4, set.bits4)}}
+	c := stack.InterfaceConfig{Name: deviceName, Device: r.dev, Addrs: []netip.Prefix{netip.PrefixFrom(set.local4, set.bits4)}}
 	c.Gateway4 = set.gateway
 	if !set.gateway.IsValid() || !set.gateway.Is4() {
 		c.Gateway4 = set.local4.Next()
@@ -119,7 +122,10 @@ func (r *runner) makeHost() error {
 			c.Gateway6 = set.gateway
 		}
 	}
-	_, err := r.host.AddInterface(c)
+	i, err := r.host.AddInterface(c)
+	if err == nil {
+		r.iface = i.Index()
+	}
 	return err
 }
 

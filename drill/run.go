@@ -47,6 +47,7 @@ type runner struct {
 	clock  *sched.Virtual
 	host   *stack.Stack
 	dev    *device
+	iface  int // its index
 	config hostConfig
 
 	at      int        // index of the event under way

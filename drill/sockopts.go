@@ -40,7 +40,17 @@ var sockOptions = map[optionName]sockOption{
 		start: func(o *tcp.Options, v int64) { o.MaxPacingRate = v },
 		live:  func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetMaxPacingRate(v); return nil },
 	},
-	{"SOL_SOCKET", "SO_REUSEADDR"}: {set: keep},
+	{"SOL_SOCKET", "SO_REUSEADDR"}:    {set: keep}, // bind, listen and connect look at it
+	{"SOL_SOCKET", "SO_REUSEPORT"}:    {set: keep},
+	{"SOL_SOCKET", "SO_BINDTODEVICE"}: {setValue: setDevice},
+
+	{"IPPROTO_IP", "IP_TTL"}:               ipOption(setTTL),
+	{"IPPROTO_IP", "IP_MINTTL"}:            ipOption(setMinTTL),
+	{"IPPROTO_IP", "IP_TOS"}:               ipOption(setTOS),
+	{"IPPROTO_IPV6", "IPV6_UNICAST_HOPS"}:  ipOption(setTTL),
+	{"IPPROTO_IPV6", "IPV6_MINHOPCOUNT"}:   ipOption(setMinTTL),
+	{"IPPROTO_IPV6", "IPV6_TCLASS"}:        ipOption(setTOS),
+	{"IPPROTO_IPV6", "IPV6_AUTOFLOWLABEL"}: {set: setAutoLabel},
 	{"SOL_SOCKET", "SO_SNDBUF"}: {
 		start: func(o *tcp.Options, v int64) { o.SendBuffer = int(v) },
 		live:  func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetBuffers(int(v), 0); return nil },

@@ -72,7 +72,7 @@ func (s *Stack) ListenTCP(addr netip.AddrPort, o ListenOptions) (*Listener, erro
 	if err := s.checkLocal(&l.bind); err != nil {
 		return nil, err
 	}
-	if o.Exclusive && s.portInUse(&l.bind) {
+	if o.Exclusive && !o.ReusePort && s.portInUse(&l.bind) {
 		return nil, syscall.EADDRINUSE
 	}
 	if err := s.bindPort(&l.bind); err != nil {

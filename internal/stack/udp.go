@@ -334,7 +334,14 @@ func (u *UDP) bequeath(left *datagrams) {
 	s := u.stack
 	for u.bind.reusePort && left.n > 0 {
 		g := left.first()
-		heir, ok := s.binds.find(protoUDP, u.bind.addr, g.src, u.bind.iface, u.bind.transparent).(*UDP)
+		dst := u.bind.addr
+		if u.bind.wildcard() { // to which of our addresses it came is not kept
+			dst = netip.AddrPortFrom(netip.IPv6Unspecified(), dst.Port())
+			if g.src.Addr().Is4() {
+				dst = netip.AddrPortFrom(netip.IPv4Unspecified(), dst.Port())
+			}
+		}
+		heir, ok := s.binds.find(protoUDP, dst, g.src, u.bind.iface, u.bind.transparent).(*UDP)
 		if !ok || !heir.bind.reusePort {
 			return
 		}
