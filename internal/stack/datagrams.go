@@ -13,6 +13,7 @@ const recordSize = 128
 // datagram is one that waits to be read.
 type datagram struct {
 	src netip.AddrPort
+	ecn uint8 // codepoint of the IP header
 	buf buffer.Buffer
 }
 
@@ -37,7 +38,7 @@ func (d *datagrams) add(p *packet.Packet, src netip.AddrPort, limit int) bool {
 		d.grow()
 	}
 	g := &d.ring[(d.head+d.n)&(len(d.ring)-1)]
-	g.src = src
+	g.src, g.ecn = src, p.ECN
 	g.buf.SetPool(d.stack.cfg.Packets.Buffers())
 	g.buf.Queue(data)
 	d.n++
@@ -56,7 +57,7 @@ func (d *datagrams) grow() {
 	grown := make([]datagram, max(4, 2*len(d.ring)))
 	for i := range d.n {
 		from := &d.ring[(d.head+i)&(len(d.ring)-1)]
-		grown[i].src = from.src
+		grown[i].src, grown[i].ecn = from.src, from.ecn
 		grown[i].buf.SetPool(d.stack.cfg.Packets.Buffers())
 		grown[i].buf.Merge(&from.buf)
 	}
@@ -64,12 +65,12 @@ func (d *datagrams) grow() {
 }
 
 // read copies the first datagram out and takes it off; there is one.
-func (d *datagrams) read(p []byte) (n int, src netip.AddrPort, truncated bool) {
+func (d *datagrams) read(p []byte) (n int, src netip.AddrPort, ecn uint8, truncated bool) {
 	g := d.first()
-	n, src, truncated = min(len(p), g.buf.Size()), g.src, g.buf.Size() > len(p)
+	n, src, ecn, truncated = min(len(p), g.buf.Size()), g.src, g.ecn, g.buf.Size() > len(p)
 	_, _ = g.buf.ReadAt(p[:n], 0)
 	d.pop()
-	return n, src, truncated
+	return n, src, ecn, truncated
 }
 
 func (d *datagrams) first() *datagram { return &d.ring[d.head] }

@@ -104,7 +104,7 @@ func (p *Ping) ReadFrom(b []byte) (n int, src netip.Addr, truncated bool, err er
 	if p.queue.n == 0 {
 		return 0, src, false, ErrWouldBlock
 	}
-	n, from, truncated := p.queue.read(b)
+	n, from, _, truncated := p.queue.read(b)
 	return n, from.Addr(), truncated, nil
 }
 

@@ -127,20 +127,27 @@ func (u *UDP) SetReadBuffer(n int) {
 // ReadFrom takes the next datagram: what does not fit into p is dropped, and truncated says so. Errors: ErrWouldBlock, one that an ICMP
 // message brought (connected sockets, once), net.ErrClosed.
 func (u *UDP) ReadFrom(p []byte) (n int, src netip.AddrPort, truncated bool, err error) {
+	n, src, _, truncated, err = u.ReadFromECN(p)
+	return n, src, truncated, err
+}
+
+// ReadFromECN is ReadFrom that tells the ECN codepoint with which the datagram came as well (RFC 3168 §5): a protocol above UDP that sends
+// ECT, by Traffic.TOS, must hear of CE.
+func (u *UDP) ReadFromECN(p []byte) (n int, src netip.AddrPort, ecn uint8, truncated bool, err error) {
 	defer u.stack.relieve()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
 	case u.closed:
-		return 0, src, false, net.ErrClosed
+		return 0, src, 0, false, net.ErrClosed
 	case u.err != nil:
 		err, u.err = u.err, nil
-		return 0, src, false, err
+		return 0, src, 0, false, err
 	case u.queue.n == 0:
-		return 0, src, false, ErrWouldBlock
+		return 0, src, 0, false, ErrWouldBlock
 	}
-	n, src, truncated = u.queue.read(p)
-	return n, src, truncated, nil
+	n, src, ecn, truncated = u.queue.read(p)
+	return n, src, ecn, truncated, nil
 }
 
 // WriteTo sends a datagram. Errors: EMSGSIZE, ENETUNREACH, one that an ICMP message brought (once), ErrWouldBlock while the transmit
