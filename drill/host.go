@@ -23,7 +23,10 @@ type hostConfig struct {
 }
 
 func defaultHostConfig() hostConfig {
-	return hostConfig{keepIdle: 2 * time.Hour, keepInterv: 75 * time.Second, keepCount: 9, fastOpen: fastOpenClient | fastOpenServer}
+	return hostConfig{
+		keepIdle: 2 * time.Hour, keepInterv: 75 * time.Second, keepCount: 9, fastOpen: fastOpenClient | fastOpenServer,
+		tcp: tcp.Config{FirstSendBuffer: 4 << 20}, // a script writes what it likes at once, unless it sets tcp_wmem
+	}
 }
 
 // sentPacket is a packet that the host has sent.

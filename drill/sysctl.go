@@ -76,14 +76,17 @@ var sysctls = map[string]sysctl{
 	"tcp_keepalive_probes":      {set: func(h *hostConfig, v []int64) error { h.keepCount = int(v[0]); return nil }},
 	"tcp_congestion_control":    {text: setDefaultCongestion},
 	"tcp_rmem":                  {n: 3, set: func(h *hostConfig, v []int64) error { h.tcp.ReceiveBuffer = int(v[2]); return nil }},
-	"tcp_wmem":                  {n: 3, set: func(h *hostConfig, v []int64) error { h.tcp.SendBuffer = int(v[2]); return nil }},
-	"tcp_no_metrics_save":       onlyRow(0, 1), // the host keeps no metrics of past connections
-	"core.somaxconn":            {set: func(h *hostConfig, v []int64) error { h.backlog = int(v[0]); return nil }},
-	"tcp_dsack":                 offRow(func(h *hostConfig) *bool { return &h.tcp.NoDSACK }),
-	"tcp_frto":                  offRow(func(h *hostConfig) *bool { return &h.tcp.NoFRTO }),
-	"tcp_recovery":              offRow(func(h *hostConfig) *bool { return &h.tcp.NoRACK }),
-	"tcp_early_retrans":         offRow(func(h *hostConfig) *bool { return &h.tcp.NoTLP }),
-	"tcp_reordering":            {set: func(h *hostConfig, v []int64) error { h.tcp.Reordering = int(v[0]); return nil }},
+	"tcp_wmem": {n: 3, set: func(h *hostConfig, v []int64) error {
+		h.tcp.FirstSendBuffer, h.tcp.SendBuffer = int(v[1]), int(v[2])
+		return nil
+	}},
+	"tcp_no_metrics_save": onlyRow(0, 1), // the host keeps no metrics of past connections
+	"core.somaxconn":      {set: func(h *hostConfig, v []int64) error { h.backlog = int(v[0]); return nil }},
+	"tcp_dsack":           offRow(func(h *hostConfig) *bool { return &h.tcp.NoDSACK }),
+	"tcp_frto":            offRow(func(h *hostConfig) *bool { return &h.tcp.NoFRTO }),
+	"tcp_recovery":        offRow(func(h *hostConfig) *bool { return &h.tcp.NoRACK }),
+	"tcp_early_retrans":   offRow(func(h *hostConfig) *bool { return &h.tcp.NoTLP }),
+	"tcp_reordering":      {set: func(h *hostConfig, v []int64) error { h.tcp.Reordering = int(v[0]); return nil }},
 
 	"tcp_syn_retries":       intRow(func(h *hostConfig) *int { return &h.tcp.SynRetries }),
 	"tcp_synack_retries":    intRow(func(h *hostConfig) *int { return &h.tcp.SynAckRetries }),

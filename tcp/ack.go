@@ -100,6 +100,7 @@ func (c *Conn) advance(f *flight, ack Seq, d *delivery) int {
 	c.sndUna = ack
 	// What lies behind is kept near, or after 2^31 bytes it would seem to lie ahead.
 	f.smallEnd = later(f.smallEnd, ack)
+	c.forgetWrites(f, ack)
 	if f.phase == phaseOpen {
 		f.point = later(f.point, ack-1)
 	}

@@ -80,11 +80,11 @@ func (c *Conn) Close(now sched.Time) Events {
 func (c *Conn) startFinWait2() {
 	switch {
 	case !c.is(orphan):
-	case c.finWait2 < 0:
+	case c.rare != nil && c.rare.finWait2 < 0:
 		c.set(pendRST)
 		c.finish()
-	case c.finWait2 > 0:
-		c.aliveAt = c.now.Add(time.Duration(c.finWait2) * time.Millisecond)
+	case c.rare != nil && c.rare.finWait2 > 0:
+		c.aliveAt = c.now.Add(time.Duration(c.rare.finWait2) * time.Millisecond)
 	default:
 		c.aliveAt = c.now.Add(c.cfg.finWait2())
 	}

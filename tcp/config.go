@@ -25,6 +25,8 @@ type Config struct {
 	Congestion                          string        // one of cc.Names; default the first, "cubic"
 	NoSlowStartAfterIdle                bool          // the window lasts for 5 minutes without use (RFC 7661), not for an RTO (RFC 5681 §4.1)
 	Pacing                              bool          // congestion control without a rate of its own paces its window as well
+	FirstSendBuffer                     int           // what the send buffer holds in any case, before it follows cwnd up to SendBuffer; 128 KiB
+	NotSentLowat                        int           // how many bytes may be queued and not sent, TCP_NOTSENT_LOWAT; 0: no such limit
 	NoTimestamps, NoSACK, NoWindowScale bool
 	SynRetries                          int        // SYNs sent again before an active open fails; 7, at least 3 minutes (RFC 9293 §3.8.3, MUST-23)
 	SynAckRetries                       int        // the same of SYN-ACKs; 5
@@ -48,6 +50,7 @@ type Config struct {
 const defaultBuffer = 4 << 20
 
 func (cfg *Config) sendBuffer() int            { return cmp.Or(max(cfg.SendBuffer, 0), defaultBuffer) }
+func (cfg *Config) firstSendBuffer() int       { return cmp.Or(max(cfg.FirstSendBuffer, 0), 128<<10) }
 func (cfg *Config) receiveBuffer() int         { return cmp.Or(max(cfg.ReceiveBuffer, 0), defaultBuffer) }
 func (cfg *Config) minRTO() time.Duration      { return cmp.Or(cfg.MinRTO, 200*time.Millisecond) }
 func (cfg *Config) maxRTO() time.Duration      { return cmp.Or(cfg.MaxRTO, 60*time.Second) }
@@ -84,6 +87,7 @@ type Params struct {
 	AuthSpace int       // bytes of options that whoever signs segments adds to each: a multiple of 4, at most 20; 0: none
 	Options   *Options  // what its socket asks for; nil: nothing
 	FastOpen  *FastOpen // of an active open; nil: a plain SYN
+	Share     int       // as SetShare's receive: new connections start with less while others hold the memory; 0: no limit
 }
 
 // peerMSS is what the peer takes as long as it has not said.

@@ -29,21 +29,20 @@ type Conn struct {
 	aliveAt  sched.Time // keepalive, or the end of an orphan's FIN-WAIT-2; Never: neither
 	lastRcv  sched.Time // a segment in the window came
 	lastSent sched.Time // data was sent
-	tuneAt   sched.Time // the round of window tuning began
 
 	rtt  rttEstimate
 	rate rateMemory
 	pace pace
+	rare *rare // nil: nothing of what is in it was asked for
 
 	bytesSent, bytesAcked, bytesReceived uint64
 	segsSent, segsReceived               uint32
 	retransmits, outOfOrder              uint32
 
-	sendLimit, recvLimit int32 // bytes of chunk capacity
+	sendLimit, recvLimit int32 // bytes of chunk capacity, at most; a connection starts with less
 	gsoMax               int32
 	keepIdle, keepEvery  uint32 // ms; keepIdle 0: keepalive is off
 	userTimeout          uint32 // ms; 0: none
-	finWait2             int32  // ms; 0: as Config says; negative: an orphan does not wait in FIN-WAIT-2
 
 	// Send sequence space (RFC 9293 §3.3.1). sndNxt is beyond all that was ever sent: retransmission is the scoreboard's.
 	iss, sndUna, sndNxt Seq
@@ -57,11 +56,17 @@ type Conn struct {
 	lastAckSent          Seq    // RCV.NXT in the last segment sent (RFC 7323 §4.3)
 	rcvWnd               uint32 // the window as tuned, in bytes: what we would offer with nothing unread
 	tuneMark, tuneRead   Seq    // the round of window tuning ends when tuneMark is received; all before tuneRead was read when it began
-	dsackLeft, dsackEnd  Seq    // what came twice, to be reported (RFC 2883); equal: nothing
 	tsOffset, tsRecent   uint32
+	lastData, tuneAt     uint32 // ms: when data came, and the round of window tuning began
+	rcvRTT, rcvRTTLow    uint16 // ms: the round trip as the receiver sees it (0: not known), and the least sample of this round
+	sendShare, recvShare share  // of the stack's memory
+	flags                connFlags
 	challengedAt         uint32 // ms: when the interval began in which challenges were counted
+	ato                  uint16 // ms: how soon the peer is likely to send more, which an ACK waits for; 0: nothing came yet
 	peerMSS, pathMSS     uint16 // what the peer announced; what the path takes, at most ourMSS
 	ourMSS, rcvMSS       uint16 // what we announced; the largest payload of a segment seen, to tell full ones
+	mode                 dataMode
+	events               Events // of the call that is running
 	sndWScale, rcvWScale uint8
 	rcvPacking           uint8 // payload per chunk capacity of what is received, in 1/255
 	quickAcks            uint8 // how many more ACKs are not delayed
@@ -71,8 +76,6 @@ type Conn struct {
 	authSpace            uint8 // bytes of options that signing takes, as Params
 	synRetries           uint8 // 0: as Config says
 	state                State
-	events               Events // of the call that is running
-	flags                connFlags
 }
 
 // connFlags are the yes-or-no parts of a Conn.
@@ -112,15 +115,12 @@ func (c *Conn) is(f connFlags) bool { return c.flags&f != 0 }
 func (c *Conn) set(f connFlags)     { c.flags |= f }
 func (c *Conn) clear(f connFlags)   { c.flags &^= f }
 
-// initialQuickAcks is how many ACKs at the start of a connection are sent at once, while the peer's window is small (as Linux does).
-const initialQuickAcks = 16
-
 // begin makes c a connection that knows its own side only.
 func (c *Conn) begin(cfg *Config, now sched.Time, p Params) {
 	mss := p.Options.clampMSS(announcedMSS(p.MSS))
 	buffer := p.Options.receiveBuffer(cfg)
 	*c = Conn{
-		cfg: cfg, now: now, lastRcv: now, lastSent: now, tuneAt: now, ackAt: sched.Never, aliveAt: sched.Never,
+		cfg: cfg, now: now, lastRcv: now, lastSent: now, tuneAt: clockMillis(now), ackAt: sched.Never, aliveAt: sched.Never,
 		iss: p.ISS, sndUna: p.ISS, sndNxt: p.ISS,
 		tsOffset: p.TSOffset,
 		ourMSS:   mss, pathMSS: mss, peerMSS: p.peerMSS(), rcvMSS: min(mss, defaultMSS),
@@ -128,6 +128,7 @@ func (c *Conn) begin(cfg *Config, now sched.Time, p Params) {
 		sendLimit: int32(p.Options.sendBuffer(cfg)), recvLimit: int32(buffer),
 		rcvWnd: uint32(min(max(int(initialWindow(buffer)), 4*int(mss)), buffer)), rcvPacking: 255,
 		quickAcks: initialQuickAcks, userTimeout: millis(cfg.UserTimeout),
+		sendShare: noShare, recvShare: shareOf(p.Share),
 		flags: noDelay, authSpace: uint8(p.AuthSpace),
 	}
 	p.Options.apply(c)
@@ -285,6 +286,14 @@ func (c *Conn) SetCongestion(name string) error {
 		c.snd.board.rate.control = control
 	}
 	return nil
+}
+
+// clockMillis is an instant in milliseconds, which wrap.
+func clockMillis(now sched.Time) uint32 { return uint32(uint64(now) / uint64(time.Millisecond)) }
+
+// since is the time since an instant that clockMillis gave.
+func (c *Conn) since(ms uint32) time.Duration {
+	return time.Duration(clockMillis(c.now)-ms) * time.Millisecond
 }
 
 // millis is d in milliseconds, rounded up, as far as they fit.

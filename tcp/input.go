@@ -27,8 +27,7 @@ func (c *Conn) Input(now sched.Time, seg *Segment) Events {
 	return c.takeEvents()
 }
 
-// arrive is RFC 9293 §3.10.7.4, with what RFC 7323 §5.3 puts before it. Each check is false if the segment goes no further. Urgent data
-// (the sixth step) is received in line: its pointer tells nothing that the data does not (RFC 6093 §6).
+// arrive is RFC 9293 §3.10.7.4, with what RFC 7323 §5.3 puts before it. Each check is false if the segment goes no further.
 func (c *Conn) arrive(seg *Segment) {
 	if !c.checkTimestamps(seg) ||
 		c.repeatedSYN(seg) ||
@@ -43,6 +42,7 @@ func (c *Conn) arrive(seg *Segment) {
 	c.lastRcv, c.keepSent = c.now, 0
 	c.takeAck(seg)
 	if c.state.receives() {
+		c.takeUrgent(seg)   // sixth
 		c.takeContents(seg) // seventh, eighth
 	}
 }
@@ -208,7 +208,7 @@ func (c *Conn) arriveSynSent(seg *Segment) {
 	h.agree(c.cfg, int(c.recvLimit), &seg.Options)
 	c.adopt(&h)
 	c.rcvNxt = seg.Seq + 1
-	c.rcvAdv = c.rcvNxt + Seq(initialWindow(int(c.recvLimit)))
+	c.rcvAdv = c.rcvNxt + Seq(c.firstWindow())
 	c.lastAckSent = c.rcvNxt
 	c.lastRcv = c.now
 	c.set(ackNow)
@@ -254,7 +254,7 @@ func (c *Conn) takeText(seg *Segment) {
 		return
 	}
 	c.countReceived(seg)
-	c.learnMSS(n, seg.Segs)
+	c.noteArrival(seg, n)
 	if !c.trimText(seg) {
 		c.set(ackNow)
 		return
@@ -309,28 +309,9 @@ func (c *Conn) keepOutOfOrder(seg *Segment) {
 // noteDuplicate remembers, for the next ACK, what was received twice (RFC 2883 §4).
 func (c *Conn) noteDuplicate(left, end Seq) {
 	if c.is(useSACK) && !c.cfg.NoDSACK {
-		c.dsackLeft, c.dsackEnd = left, end
+		r := c.seldom()
+		r.dsackLeft, r.dsackEnd = left, end
 	}
-}
-
-// learnMSS keeps the largest payload of a segment, which tells when two full ones have come.
-func (c *Conn) learnMSS(n, segs int) {
-	if segs > 1 {
-		n = (n + segs - 1) / segs
-	}
-	if n > int(c.rcvMSS) {
-		c.rcvMSS = uint16(min(n, int(c.ourMSS)))
-	}
-}
-
-// scheduleAck decides about the ACK of data in order: "an ACK SHOULD be generated for at least every second full-sized segment, and MUST
-// be generated within 500 ms of the arrival of the first unacknowledged packet" (RFC 5681 §4.2).
-func (c *Conn) scheduleAck(now bool) {
-	if now || c.quickAcks > 0 || c.rcvNxt.minus(c.lastAckSent) > int(c.rcvMSS) {
-		c.set(ackNow)
-		return
-	}
-	c.delayAck()
 }
 
 // noteFIN remembers where the peer's FIN is: perhaps behind a hole.

@@ -30,7 +30,7 @@ func (c *Conn) sackBlocks() int {
 		return 0
 	}
 	n := 0
-	if c.dsackLeft != c.dsackEnd {
+	if r := c.rare; r != nil && r.dsackLeft != r.dsackEnd {
 		n++
 	}
 	if c.rcv != nil {
@@ -80,11 +80,11 @@ func (c *Conn) putOptions(o *wire.TCPOptions) {
 		return
 	}
 	n := 0
-	if c.dsackLeft != c.dsackEnd {
+	if r := c.rare; r != nil && r.dsackLeft != r.dsackEnd {
 		// RFC 2883 §4: the first block tells once what came twice.
-		o.SACK[0] = wire.SACKBlock{Left: uint32(c.dsackLeft), Right: uint32(c.dsackEnd)}
+		o.SACK[0] = wire.SACKBlock{Left: uint32(r.dsackLeft), Right: uint32(r.dsackEnd)}
 		n = 1
-		c.dsackEnd = c.dsackLeft
+		r.dsackEnd = r.dsackLeft
 	}
 	if c.rcv != nil {
 		n += c.rcv.report(o.SACK[n:limit])

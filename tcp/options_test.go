@@ -86,7 +86,7 @@ func TestDataMSS(t *testing.T) {
 	} {
 		c := Conn{flags: test.flags, peerMSS: 1460, pathMSS: 1500, rcv: &inflow{islands: make([]*island, test.islands)}}
 		if test.dsack {
-			c.dsackEnd = 1
+			c.seldom().dsackEnd = 1
 		}
 		if c.dataMSS() != test.want || c.sackBlocks() != test.blocks {
 			t.Errorf("%s: %d bytes and %d blocks, want %d, %d", test.name, c.dataMSS(), c.sackBlocks(), test.want, test.blocks)

@@ -56,6 +56,7 @@ func (c *Conn) output(now sched.Time, seg *Segment) bool {
 		// RFC 9293 §3.8.4 and §3.8.6.1: a segment without data that the peer has had acknowledged before, so that it must answer.
 		c.clear(pendProbe | pendKeepAlive)
 		c.header(seg, c.sndUna-1, wire.ACK)
+		c.markUrgent(seg)
 		return true
 	case c.is(ackNow):
 		c.header(seg, c.sndNxt, wire.ACK)
@@ -72,9 +73,7 @@ func (c *Conn) header(seg *Segment, seq Seq, flags wire.TCPFlags) {
 	c.lastAckSent = c.rcvNxt
 	c.ackAt = sched.Never
 	c.clear(ackNow | pushed)
-	if c.quickAcks > 0 {
-		c.quickAcks--
-	}
+	c.countQuickAck()
 	c.segsSent++
 }
 
@@ -104,12 +103,12 @@ func (c *Conn) outputSYN(seg *Segment) bool {
 	}
 	f := c.flight()
 	if c.state == SynSent {
-		fill(seg, c.iss, 0, wire.SYN, initialWindow(int(c.recvLimit)))
+		fill(seg, c.iss, 0, wire.SYN, c.firstWindow())
 		c.synOptions(&seg.Options)
 		c.fastSYN(seg)
 		c.askECN(seg)
 	} else {
-		fill(seg, c.iss, c.rcvNxt, wire.SYN|wire.ACK, initialWindow(max(int(c.recvLimit)-c.ReadSize(), 0)))
+		fill(seg, c.iss, c.rcvNxt, wire.SYN|wire.ACK, c.firstWindow())
 		h := handshake{ourMSS: c.ourMSS, rcvWScale: c.rcvWScale, tsOffset: c.tsOffset, tsRecent: c.tsRecent,
 			ts: c.is(useTS), sack: c.is(useSACK), wscale: c.is(useWScale)}
 		h.synAckOptions(c.now, &seg.Options)
@@ -151,6 +150,14 @@ func (c *Conn) restartIdle(f *flight) {
 	c.cc.Idle(c.now, idle, c.rtt.srtt, restart && !c.cfg.NoSlowStartAfterIdle)
 }
 
+// segmentLimit is the largest segment from seq on: while urgent data is ahead one of the wire, for each has its own urgent pointer.
+func (c *Conn) segmentLimit(seq Seq, mss int) int {
+	if c.urgentAhead(seq) {
+		return mss
+	}
+	return c.gsoLimit(mss)
+}
+
 // gsoLimit is the largest super-segment: whole segments of mss bytes.
 func (c *Conn) gsoLimit(mss int) int {
 	if c.authSpace > 0 {
@@ -167,7 +174,7 @@ func (c *Conn) outputLost(f *flight, seg *Segment) bool {
 	}
 	c.resendECN(begin)
 	mss := c.dataMSS()
-	n := min(end.minus(begin), c.gsoLimit(mss))
+	n := min(end.minus(begin), c.segmentLimit(begin, mss))
 	room := c.cwnd(f) - f.pipe()
 	if f.pipe() == 0 || f.urgent {
 		room = max(room, mss)
@@ -194,12 +201,12 @@ func (c *Conn) outputLost(f *flight, seg *Segment) bool {
 	left := c.queuedFrom(begin)
 	data := min(n, left)
 	flags := wire.ACK
-	if data == left {
+	if f.endsWrite(begin + Seq(data)) {
 		flags |= wire.PSH
-		if c.is(finSent) && (begin + Seq(data)).Before(end) {
-			flags |= wire.FIN
-			n = data + 1
-		}
+	}
+	if data == left && c.is(finSent) && (begin + Seq(data)).Before(end) {
+		flags |= wire.FIN
+		n = data + 1
 	}
 	f.board.retransmitted(begin+Seq(n), c.now)
 	c.noteResent(begin+Seq(n), n)
@@ -226,6 +233,7 @@ func (c *Conn) fillData(f *flight, seg *Segment, seq Seq, n, mss int, flags wire
 	c.header(seg, seq, flags)
 	f.queue.ShareTo(&seg.Payload, seq.minus(c.queueStart()), n)
 	seg.Segs = 1
+	c.markUrgent(seg)
 	if n > mss {
 		seg.GSOSize = mss
 		seg.Segs = (n + mss - 1) / mss
@@ -265,7 +273,7 @@ func (c *Conn) outputNew(f *flight, seg *Segment) bool {
 // transmit makes seg n bytes that were never sent, and perhaps the FIN.
 func (c *Conn) transmit(f *flight, seg *Segment, n int, fin bool, mss int) {
 	flags := wire.ACK
-	if n == c.Unsent() {
+	if f.endsWrite(c.sndNxt + Seq(n)) {
 		flags |= wire.PSH
 	}
 	sent := n
@@ -283,6 +291,10 @@ func (c *Conn) transmit(f *flight, seg *Segment, n int, fin bool, mss int) {
 	if n%mss != 0 {
 		f.smallEnd = c.sndNxt
 	}
+	if c.Unsent() == 0 {
+		f.corkAt = sched.Never
+	}
+	c.writable() // TCP_NOTSENT_LOWAT
 	f.out += sent
 	if f.persist {
 		f.persist, f.forced = false, false
@@ -305,10 +317,10 @@ func (c *Conn) sendable(f *flight, unsent, window, mss int) int {
 	case c.is(synOut):
 		room++ // the SYN counts as a byte in flight, and is none
 	}
-	n := min(unsent, c.gsoLimit(mss), window, max(room, 0))
+	n := min(unsent, c.segmentLimit(c.sndNxt, mss), window, max(room, 0))
 	f.limited = n == room && n < min(unsent, window)
 	if n == unsent {
-		return n - c.nagle(f, n%mss)
+		return n - c.holdBack(f, n%mss)
 	}
 	if n >= mss {
 		return n - n%mss
@@ -324,13 +336,4 @@ func (c *Conn) sendable(f *flight, unsent, window, mss int) int {
 		return n
 	}
 	return 0
-}
-
-// nagle is how many bytes of a last small segment to hold back: all of them if Nagle's algorithm is on, and an earlier small segment is
-// not acknowledged (RFC 9293 §3.7.4, in the form of Minshall). What is followed by the FIN goes.
-func (c *Conn) nagle(f *flight, small int) int {
-	if c.is(noDelay|finQueued) || !c.sndUna.Before(f.smallEnd) {
-		return 0
-	}
-	return small
 }

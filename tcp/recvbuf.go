@@ -33,6 +33,9 @@ func (c *Conn) Read(dst *buffer.Buffer, n int) int {
 	}
 	got := c.rcv.queue.MoveTo(dst, n)
 	c.rcv.held += got
+	if c.mode&urgentIn != 0 {
+		c.UrgentAhead()
+	}
 	return got
 }
 
@@ -44,9 +47,10 @@ func (c *Conn) ReadDone(now sched.Time, n int) bool {
 		in.held = max(in.held-n, 0)
 		c.dropInflow()
 	}
-	if !c.state.receives() || !c.updateDue() && !c.peerWaits() {
+	if !c.state.receives() || !c.updateDue() && !c.peerWaits() && c.mode&refused == 0 {
 		return false
 	}
+	c.mode &^= refused // there may be memory again: the peer is told at once where to go on
 	c.set(ackNow)
 	return true
 }
@@ -60,12 +64,15 @@ func (c *Conn) notePush() {
 	c.set(pushed | asked)
 }
 
-// noteReply: we send data.
+// noteReply: we send data. If that is soon after the peer's came, it was likely a reply, and the next one will carry an ACK as well.
 func (c *Conn) noteReply() {
 	if c.is(asked) && !c.is(askedAgain) {
 		c.set(replies)
 	}
 	c.clear(asked | askedAgain)
+	if c.ato > 0 && c.since(c.lastData) < time.Duration(c.ato)*time.Millisecond {
+		c.mode |= pingPong
+	}
 }
 
 // peerWaits: the application has read all there is, and the end of that, where the peer stopped, is not acknowledged. More may be ready
@@ -93,9 +100,8 @@ func (c *Conn) deliver(data *buffer.Buffer) {
 	in := c.inflow()
 	if c.is(readClosed) {
 		data.Clear()
-	} else if in.queue.Size() == 0 {
-		c.events |= Readable
 	}
+	readable := c.CanRead(maxBufferLimit)
 	if chunks := data.Footprint(); c.charged()+chunks > int(c.recvLimit) && in.queue.AppendCost(data.Size()) < chunks {
 		// The peer may send what it was offered, however little of its chunks that fills: it is copied into others.
 		data.Apply(in.queue.Append)
@@ -110,6 +116,9 @@ func (c *Conn) deliver(data *buffer.Buffer) {
 	c.bytesReceived += uint64(n)
 	if c.is(readClosed) {
 		c.discard()
+	}
+	if !readable && c.CanRead(maxBufferLimit) {
+		c.events |= Readable
 	}
 	c.prune()
 	c.tuneWindow()
@@ -131,16 +140,75 @@ func (c *Conn) tuneWindow() {
 		return
 	}
 	read := c.rcvNxt - Seq(c.unread())
-	quick := c.now.Sub(c.tuneAt) <= max(4*c.rtt.srtt, readerPause)
+	took := c.since(c.tuneAt)
+	c.endRound(took)
+	quick := took <= max(4*c.roundTrip(), readerPause)
 	if quick && read.minus(c.tuneRead) >= int(c.rcvWnd/2) {
-		c.rcvWnd = max(c.rcvWnd, min(2*c.rcvWnd, uint32(c.recvLimit), 65535<<c.rcvWScale))
+		c.rcvWnd = max(c.rcvWnd, min(2*c.rcvWnd, uint32(c.recvLimit), uint32(c.recvShare.bytes()), 65535<<c.rcvWScale))
 	}
 	c.startRound()
 }
 
+// roundTrip is the longer of what sending and receiving say about the round trip: a connection that only receives has had no sample but
+// that of the handshake for sending, and the way may have become longer since.
+func (c *Conn) roundTrip() time.Duration {
+	return max(c.rtt.srtt, time.Duration(c.rcvRTT)*time.Millisecond)
+}
+
+// noteEcho takes from full segments of data what they echo: the peer sent them when it had our ACK with that timestamp. Of a round the
+// least sample counts: in the others the peer waited for something.
+func (c *Conn) noteEcho(seg *Segment, n int) {
+	o := &seg.Options
+	if !o.TS || o.TSEcr == 0 || !c.is(useTS) || n < int(c.rcvMSS) {
+		return
+	}
+	if ms := timestamp(c.now, c.tsOffset) - o.TSEcr; ms < 1<<16 {
+		if low := uint16(max(ms, 1)); c.rcvRTTLow == 0 || low < c.rcvRTTLow {
+			c.rcvRTTLow = low
+		}
+	}
+}
+
+// endRound takes the round's sample: the least echo or, without timestamps, the time in which a window came. That is longer than a round
+// trip if the window is not what limits the peer, so that it counts only in part when it is more than before.
+func (c *Conn) endRound(took time.Duration) {
+	if c.rcvRTTLow > 0 {
+		c.rcvRTT, c.rcvRTTLow = c.rcvRTTLow, 0
+		return
+	}
+	if c.is(useTS) {
+		return
+	}
+	ms := uint16(min(max(took/time.Millisecond, 1), 1<<16-1))
+	if c.rcvRTT == 0 || ms < c.rcvRTT {
+		c.rcvRTT = ms
+		return
+	}
+	c.rcvRTT += (ms - c.rcvRTT + 7) / 8
+}
+
+// window is the most that may be offered when nothing is unread, in bytes: as tuned, as the stack's memory has it, as the application
+// clamps it; but never less than two units of the window field.
+func (c *Conn) window() int {
+	w := min(int(c.rcvWnd), c.recvShare.bytes())
+	if c.rare != nil && c.rare.clamp > 0 {
+		w = min(w, int(c.rare.clamp))
+	}
+	return max(w, min(2<<c.rcvWScale, int(c.rcvWnd)))
+}
+
+// firstWindow is the window of SYN and SYN-ACK, which is not scaled.
+func (c *Conn) firstWindow() uint16 {
+	w := min(int(c.recvLimit), c.recvShare.bytes())
+	if c.rare != nil && c.rare.clamp > 0 {
+		w = min(w, int(c.rare.clamp))
+	}
+	return initialWindow(max(w-c.ReadSize(), 0)) // data may have come with the peer's SYN
+}
+
 // startRound begins a round of window tuning.
 func (c *Conn) startRound() {
-	c.tuneAt, c.tuneRead = c.now, c.rcvNxt-Seq(c.unread())
+	c.tuneAt, c.tuneRead = clockMillis(c.now), c.rcvNxt-Seq(c.unread())
 	c.tuneMark = c.rcvNxt + Seq(c.rcvWnd)
 }
 
@@ -166,9 +234,9 @@ func (c *Conn) memory() int {
 // wait for its override timeout each time, and if it is less than a step, the window would never open again.
 func (c *Conn) room() int {
 	if c.charged() == 0 {
-		return int(c.rcvWnd)
+		return c.window()
 	}
-	return max(min(int(c.rcvWnd)-c.unread(), c.memory()), 0)
+	return max(min(c.window()-c.unread(), c.memory()), 0)
 }
 
 // fitWindow keeps the receive buffer to what the window field can express: not more, and no less than two of its units, or it would say 0
@@ -183,19 +251,19 @@ func (c *Conn) offered() int { return max(c.rcvAdv.minus(c.rcvNxt), 0) }
 
 // step is the least by which the offered window grows: "avoid advancing the right window edge … until the available buffer space is at
 // least min(Fr·RCV.BUFF, Eff.snd.MSS)" (RFC 9293 §3.8.6.2.2).
-func (c *Conn) step() int { return min(int(c.rcvWnd)/2, int(c.ourMSS)) }
+func (c *Conn) step() int { return min(c.window()/2, int(c.ourMSS)) }
 
 // updateDue: reading has made so much room that the peer should know at once. While it has half a window left, the next ACK will do.
 func (c *Conn) updateDue() bool {
 	offered := c.offered()
-	if offered > int(c.rcvWnd/2) {
+	if offered > c.window()/2 {
 		return false
 	}
 	gain := c.room() - offered
 	if offered < c.step() {
 		return gain >= c.step()
 	}
-	return gain >= max(int(c.rcvWnd/4), c.step())
+	return gain >= max(c.window()/4, c.step())
 }
 
 // selectWindow is the window field of the next segment, and what we are then bound to.

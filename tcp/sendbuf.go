@@ -18,6 +18,7 @@ type flight struct {
 	recovery
 	sendTimer
 
+	pushing
 	roundEnd Seq  // SND.NXT at the first ACK of this round trip
 	smallEnd Seq  // SND.NXT after the last segment that was not full (Minshall's Nagle)
 	limited  bool // the congestion window is what ended the last sending
@@ -43,6 +44,7 @@ func (c *Conn) flight() *flight {
 		f.roundEnd, f.smallEnd, f.limited = c.sndNxt, c.sndUna, false
 		f.full, f.wasFull, f.held, f.backlogged = false, false, false, false
 		f.board.rate.begin(c)
+		f.pushing = pushing{release: c.sndUna, corkAt: sched.Never}
 		c.snd = f
 	}
 	return c.snd
@@ -86,12 +88,39 @@ func (c *Conn) queuedFrom(seq Seq) int {
 // finPending: a FIN is queued and was never sent.
 func (c *Conn) finPending() bool { return c.is(finQueued) && !c.is(finSent) }
 
-// SendSpace is how many bytes may be published now; 0 at the limit, and then until a third of it is free (event Writable).
+// SendSpace is how many bytes may be published now; 0 at a limit, and then until a good part of it is free (event Writable).
 func (c *Conn) SendSpace() int {
 	if c.is(sendFull) {
 		return 0
 	}
-	return max(int(c.sendLimit)-c.queueCharge(), 0)
+	space := c.sendBound() - c.queueCharge()
+	if low := c.notSentLowat(); low > 0 {
+		space = min(space, low-c.Unsent())
+	}
+	if space <= 0 {
+		c.set(sendFull) // also when it is a limit that has become less
+	}
+	return max(space, 0)
+}
+
+// sendBound is the limit of the send queue now: what the network takes in a round trip, twice, for what is in flight stays in the queue
+// until it is acknowledged, and a round trip passes between the ACK that makes the writer go on and the one for what it writes. So a
+// connection whose reader is slow or whose path is thin does not hold the megabytes that a fast one needs. A limit that was set is kept
+// to (SetBuffers), within what the stack's memory has left.
+func (c *Conn) sendBound() int {
+	bound := int(c.sendLimit)
+	if c.mode&fixedSend == 0 {
+		bound = min(bound, max(2*c.cc.Cwnd(), c.cfg.firstSendBuffer()))
+	}
+	return min(bound, c.sendShare.bytes())
+}
+
+// notSentLowat is TCP_NOTSENT_LOWAT in bytes; 0: no such limit.
+func (c *Conn) notSentLowat() int {
+	if c.rare != nil && c.rare.notSentLowat > 0 {
+		return int(c.rare.notSentLowat)
+	}
+	return c.cfg.NotSentLowat
 }
 
 // queueCharge is what of the send limit is used, in bytes: chunk capacity, but for chunkSlack, as long as the bytes in it are fewer. Else a
@@ -103,9 +132,25 @@ func (c *Conn) queueCharge() int {
 	return max(c.snd.queue.Footprint()-chunkSlack, c.snd.queue.Size())
 }
 
+// WriteFlags say how a part of the stream is written.
+type WriteFlags uint8
+
+// The flags.
+const (
+	// MoreToCome: the next write follows soon, and what does not fill a segment waits for it, 200 ms at most (MSG_MORE).
+	MoreToCome WriteFlags = 1 << iota
+	// Unfinished: the same write goes on at once, or when there is space.
+	Unfinished
+	// Urgent: the last byte is urgent (MSG_OOB).
+	Urgent
+)
+
 // Write queues all of src for sending by src.Publish (so that a writer may go on filling the same chunk). The error is why it cannot: Err,
 // or EPIPE after CloseWrite.
-func (c *Conn) Write(now sched.Time, src *buffer.Buffer) error {
+func (c *Conn) Write(now sched.Time, src *buffer.Buffer) error { return c.WriteWith(now, src, 0) }
+
+// WriteWith is Write with flags.
+func (c *Conn) WriteWith(now sched.Time, src *buffer.Buffer, flags WriteFlags) error {
 	c.tick(now)
 	switch {
 	case c.state == Closed && c.err != nil:
@@ -121,16 +166,73 @@ func (c *Conn) Write(now sched.Time, src *buffer.Buffer) error {
 	}
 	c.checkAppLimited(f)
 	src.Publish(&f.queue)
-	if c.queueCharge() >= int(c.sendLimit) {
-		c.set(sendFull)
-	}
+	c.noteWrite(f, flags)
+	c.SendSpace() // may be none now
 	return nil
 }
 
-// writable ends sendFull when there is room again.
+// writable ends sendFull when there is room again: a third of the queue's limit, and half of TCP_NOTSENT_LOWAT.
 func (c *Conn) writable() {
-	if c.is(sendFull) && c.queueCharge() <= int(c.sendLimit)/3*2 {
+	if !c.is(sendFull) || c.queueCharge() > c.sendBound()/3*2 {
+		return
+	}
+	if low := c.notSentLowat(); low == 0 || 2*c.Unsent() < low {
 		c.clear(sendFull)
+		c.events |= Writable
+	}
+}
+
+// SetShare says how many bytes of chunk capacity the owner's memory has for each direction of this connection now: queue and window grow
+// no further, and an offered window stays offered.
+func (c *Conn) SetShare(send, receive int) {
+	c.sendShare, c.recvShare = shareOf(max(send, 1)), shareOf(max(receive, 1))
+	c.writable()
+}
+
+// Squeezed reports whether SetShare is what limits the send queue.
+func (c *Conn) Squeezed() bool { return c.sendShare.bytes() < int(c.sendLimit) }
+
+// share is a part of the stack's memory, in KiB.
+type share uint16
+
+// noShare is no limit.
+const noShare share = 1<<16 - 1
+
+// shareOf is n bytes, but not less than leastShare; 0: no limit.
+func shareOf(n int) share {
+	if n <= 0 {
+		return noShare
+	}
+	return share(min(max(n, leastShare)>>10, int(noShare)))
+}
+
+// bytes is the share in bytes.
+func (s share) bytes() int {
+	if s == noShare {
+		return maxBufferLimit
+	}
+	return int(s) << 10
+}
+
+// TakeEvents returns what Output has changed for the owner: Writable, by TCP_NOTSENT_LOWAT.
+func (c *Conn) TakeEvents() Events { return c.takeEvents() }
+
+// leastShare is what a connection has in each direction to make progress with, in bytes.
+const leastShare = 16 << 10
+
+// SetNotSentLowat limits what is queued and never sent, in bytes (TCP_NOTSENT_LOWAT): what the application writes late it can still
+// decide on. 0: Config's.
+func (c *Conn) SetNotSentLowat(n int) Events {
+	c.seldom().notSentLowat = uint32(min(max(n, 0), maxBufferLimit))
+	c.checkSpace()
+	return c.takeEvents()
+}
+
+// checkSpace sets or clears sendFull after a limit was changed.
+func (c *Conn) checkSpace() {
+	full := c.is(sendFull)
+	c.clear(sendFull)
+	if c.SendSpace() > 0 && full {
 		c.events |= Writable
 	}
 }
@@ -146,19 +248,14 @@ func (c *Conn) SendQueue() int {
 // Unsent is the number of bytes queued and never sent.
 func (c *Conn) Unsent() int { return c.queuedFrom(c.sndNxt) }
 
-// SetBuffers changes the limits of send and receive buffer in bytes of chunk capacity; 0 keeps one. A window that has been offered
+// SetBuffers sets the limits of send and receive buffer in bytes of chunk capacity; 0 keeps one. The send buffer then no longer follows
+// the congestion window. A window that has been offered
 // stays offered, and the window scale of the handshake bounds what a receive buffer can offer: it is at least two units large.
 func (c *Conn) SetBuffers(send, receive int) Events {
 	if send > 0 {
 		c.sendLimit = int32(min(send, maxBufferLimit))
-		full := c.is(sendFull)
-		c.clear(sendFull)
-		switch {
-		case c.SendSpace() == 0:
-			c.set(sendFull)
-		case full:
-			c.events |= Writable
-		}
+		c.mode |= fixedSend
+		c.checkSpace()
 	}
 	if receive > 0 {
 		c.recvLimit = int32(min(receive, maxBufferLimit))

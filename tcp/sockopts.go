@@ -157,9 +157,9 @@ func (c *Conn) SetSynRetries(n int) { c.synRetries = uint8(min(max(n, 0), 127)) 
 // SetFinWait2 sets for how long the connection waits, once it is closed, for the peer's FIN (TCP_LINGER2); 0: as Config says, negative:
 // not at all, it resets.
 func (c *Conn) SetFinWait2(d time.Duration) {
-	c.finWait2 = int32(min(millis(d), 1<<31-1))
+	c.seldom().finWait2 = int32(min(millis(d), 1<<31-1))
 	if d < 0 {
-		c.finWait2 = -1
+		c.seldom().finWait2 = -1
 	}
 }
 

@@ -54,4 +54,5 @@ const (
 	Done // CLOSED: take it out of the flow table
 	// FastOpenCutOff: opened with data on the SYN, and never heard of again.
 	FastOpenCutOff
+	UrgentData // the peer has sent urgent data that is not read: see UrgentAhead
 )

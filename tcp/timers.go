@@ -62,19 +62,12 @@ func (c *Conn) userTimeLimit() time.Duration { return time.Duration(c.userTimeou
 // startPersist starts the persist timer: there is something to send, nothing is in flight whose ACK could open the window, and the
 // window is closed or too small (RFC 9293 §3.8.6.1).
 func (c *Conn) startPersist(f *flight) {
-	if c.sndUna != c.sndNxt || f.persist || c.Unsent() == 0 && !c.finPending() {
+	if c.sndUna != c.sndNxt || f.persist || f.corkAt != sched.Never || c.Unsent() == 0 && !c.finPending() {
 		return
 	}
 	f.persist = true
 	f.backoff, f.expiries = 0, 0
 	c.restartTimer(f)
-}
-
-// delayAck makes an ACK due after the delayed-ACK time at the latest (RFC 9293 §3.8.6.3).
-func (c *Conn) delayAck() {
-	if c.ackAt == sched.Never {
-		c.ackAt = c.now.Add(c.cfg.delayedAck())
-	}
 }
 
 // Deadline is when Expire wants to be called; sched.Never if nothing is pending.
@@ -84,7 +77,7 @@ func (c *Conn) Deadline() sched.Time {
 	}
 	at := min(c.ackAt, c.aliveAt)
 	if c.snd != nil {
-		at = min(at, c.snd.timerAt, c.snd.probeAt, c.snd.reoAt)
+		at = min(at, c.snd.timerAt, c.snd.probeAt, c.snd.reoAt, c.snd.corkAt)
 		if c.snd.held {
 			at = min(at, c.pace.next)
 		}
@@ -99,12 +92,12 @@ func (c *Conn) Expire(now sched.Time) Events {
 	}
 	c.tick(now)
 	if c.ackAt <= c.now {
-		c.ackAt = sched.Never
-		c.set(ackNow)
+		c.expireAck()
 	}
 	if c.aliveAt <= c.now {
 		c.expireAlive()
 	}
+	c.expireCork()
 	if f := c.snd; f != nil {
 		c.expireFlight(f)
 	}

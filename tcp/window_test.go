@@ -11,7 +11,7 @@ import (
 // receiver is a connection that has offered all of a window of the given size.
 func receiver(window, limit int, scale uint8) *Conn {
 	c := &Conn{cfg: &Config{}, state: Established, rcvNxt: 1<<32 - 100, rcvWScale: scale, rcvWnd: uint32(window), recvLimit: int32(limit),
-		ourMSS: 1460, rcvMSS: 1460, rcvPacking: 255}
+		recvShare: noShare, ourMSS: 1460, rcvMSS: 1460, rcvPacking: 255}
 	c.rcvAdv = c.rcvNxt
 	c.selectWindow()
 	return c

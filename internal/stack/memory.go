@@ -23,7 +23,11 @@ type memory struct {
 	starving atomic.Bool // somebody is on a list (a hint to relieve; changes under mu)
 
 	mu    sync.Mutex // a leaf: nothing is locked under it
-	lists [2][]*TCP  // writers that were refused: those that hold pressedRoom, and the others
+	lists [3][]*TCP  // writers that were refused: those that hold pressedRoom, the others, and those that hold their fair share
+
+	// The third list is gone through when so little is in use, at most: noticeably less than when the last was put on it, so that its
+	// many writers are not asked at each ACK.
+	squeezedBelow atomic.Int64
 }
 
 func (m *memory) init(budget int64) {
@@ -53,6 +57,14 @@ func (m *share) charge(delta int) {
 		m.used.Add(int64(delta))
 	}
 }
+
+// fair is how much one socket may come to hold: as much as is left. So one may hold half of all, n of them a part in n+1 each, there is
+// always some left for the next, and nobody has to count them (the dynamic threshold of shared-memory switches: Choudhury and Hahne,
+// 1998).
+func (m *share) fair() int { return int(max(m.soft()-m.used.Load(), 0)) }
+
+// shares is what tcp.Conn.SetShare wants to know.
+func (m *memory) shares() (send, receive int) { return m.sent.fair(), m.received.fair() }
 
 // reserve charges n bytes for a socket that holds held, if it may take so much.
 func (m *share) reserve(held, n int) bool {
@@ -84,16 +96,31 @@ func (m *share) account(charged *int, held int) {
 
 // wakeBelow is how much must be in use, at most, for the writers of a list to be woken: room for a chunk, so that they are not in vain.
 func (m *memory) wakeBelow(class int) int64 {
-	if class == 0 {
+	switch class {
+	case 0:
 		return m.sent.soft() - pressedRoom
+	case squeezed:
+		return m.squeezedBelow.Load()
 	}
 	return m.sent.firm() - pressedRoom
 }
 
 // starve puts t on the list of its class, if it is not there; t.mu is held. The caller then tries again: memory may have been given back
 // before t was on the list.
-func (m *memory) starve(t *TCP) {
-	class := t.starvedClass()
+func (m *memory) starve(t *TCP) { m.enlist(t, t.starvedClass()) }
+
+// squeezed is the list of those that hold their fair share.
+const squeezed = 2
+
+// squeeze is starve for a writer that would hold more than its fair share.
+func (m *memory) squeeze(t *TCP) {
+	m.enlist(t, squeezed)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.squeezedBelow.Store(max(m.squeezedBelow.Load(), m.sent.used.Load()-m.sent.budget/64))
+}
+
+func (m *memory) enlist(t *TCP, class int) {
 	if t.starved&(1<<class) != 0 {
 		return
 	}
@@ -115,7 +142,7 @@ func (t *TCP) starvedClass() int {
 // mayWake reports whether a writer that was refused can go on; t.mu is held.
 func (t *TCP) mayWake() bool {
 	m := &t.stack.memory
-	return t.starved != 0 && m.sent.used.Load() <= m.wakeBelow(t.starvedClass())
+	return t.starved&^(1<<squeezed) != 0 && m.sent.used.Load() <= m.wakeBelow(t.starvedClass())
 }
 
 // take empties a list.
@@ -124,7 +151,10 @@ func (m *memory) take(class int) []*TCP {
 	defer m.mu.Unlock()
 	all := m.lists[class]
 	m.lists[class] = nil
-	m.starving.Store(len(m.lists[0])+len(m.lists[1]) > 0)
+	if class == squeezed {
+		m.squeezedBelow.Store(0)
+	}
+	m.starving.Store(len(m.lists[0])+len(m.lists[1])+len(m.lists[squeezed]) > 0)
 	return all
 }
 

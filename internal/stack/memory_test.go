@@ -155,7 +155,8 @@ func TestMemoryGivenBackWakesWriters(t *testing.T) {
 				w := joinWorld(t, da, db, Config{}, Config{Memory: 1 << 20})
 				_, writer := w.pair()
 				if !least { // it holds more than its minimum: its peer does not read
-					write(t, writer, string(randomBytes(64<<10+2*pressedRoom)))
+					write(t, writer, string(randomBytes(64<<10)))
+					write(t, writer, string(randomBytes(pressedRoom+4<<10)))
 				}
 				peer, hog := w.pair()
 				fillUp(hog)

@@ -149,6 +149,7 @@ func (s *Stack) params(now sched.Time, k *flowKey, mtu int, floor issFloor, o *t
 	return tcp.Params{
 		ISS: iss, TSOffset: s.numbers.TSOffset(local, remote),
 		MSS: mtu - headerSize(k.is4()), PeerMSS: minMTU(k.is4()) - headerSize(k.is4()), GSOMax: maxSuper, Options: o,
+		Share: s.memory.received.fair(),
 	}
 }
 
@@ -234,7 +235,9 @@ func (t *TCP) resume(now sched.Time) {
 	t.waiting = false
 	t.conn.SetBacklogged(false)
 	t.output(now)
+	r := t.settle(now, 0) // what waited here may be what the writer waits for (TCP_NOTSENT_LOWAT)
 	t.mu.Unlock()
+	t.notify(r)
 }
 
 func (t *TCP) nextWaiter() *txWaiter { return &t.next }
@@ -288,8 +291,10 @@ func (t *TCP) input(now sched.Time, seg *tcp.Segment, m *ip.Meta, b *batch) bool
 		t.mu.Unlock()
 		return true
 	}
+	t.conn.SetShare(s.memory.shares())
 	if seg.Payload.Size() > 0 && !t.mayTake(seg) {
 		// The peer sends it again. What it acknowledges, and so gives back, counts all the same.
+		t.conn.Refuse(seg)
 		seg.Payload.Clear()
 		seg.Flags &^= wire.FIN
 		s.stats.memoryDrops.Add(1)
@@ -316,6 +321,7 @@ func (t *TCP) mayTake(seg *tcp.Segment) bool {
 // settle follows the connection out of the flow table, gives memory back, accounts for what is held, and returns whom to wake; t.mu is
 // held.
 func (t *TCP) settle(now sched.Time, ev tcp.Events) Ready {
+	ev |= t.conn.TakeEvents()
 	if ev&tcp.TimeWaitNow != 0 && t.inTable {
 		t.inTable = false
 		t.stack.enterTimeWait(now, t)
@@ -368,7 +374,7 @@ func (t *TCP) dropStage() {
 }
 
 func readiness(ev tcp.Events) (r Ready) {
-	if ev&tcp.Readable != 0 {
+	if ev&(tcp.Readable|tcp.UrgentData) != 0 {
 		r |= ReadReady
 	}
 	if ev&tcp.Writable != 0 {

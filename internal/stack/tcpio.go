@@ -27,7 +27,7 @@ func (t *TCP) fail(after error) error {
 // ErrWouldBlock.
 func (t *TCP) Read(p []byte) (int, error) {
 	t.mu.Lock()
-	if t.conn.ReadSize() == 0 || t.over() {
+	if !t.conn.CanRead(len(p)) || t.over() {
 		return 0, t.nothing()
 	}
 	if len(p) == 0 {
@@ -86,6 +86,7 @@ func (t *TCP) nothing() error {
 // readDone gives the window back and unlocks t.mu.
 func (t *TCP) readDone(n int) {
 	now := t.stack.now()
+	t.conn.SetShare(t.stack.memory.shares())
 	send := t.conn.ReadDone(now, n)
 	if send {
 		t.output(now)
@@ -97,6 +98,34 @@ func (t *TCP) readDone(n int) {
 	if send {
 		t.stack.flushAll()
 	}
+}
+
+// Peek copies what can be read from the byte off on, and leaves it to be read (MSG_PEEK). Errors are as Read's.
+func (t *TCP) Peek(p []byte, off int) (int, error) {
+	t.mu.Lock()
+	if t.conn.ReadSize() <= off || t.over() {
+		return 0, t.nothing()
+	}
+	defer t.mu.Unlock()
+	rope := t.stack.ropes.Get().(*buffer.Buffer)
+	n := t.conn.Peek(rope, off, len(p))
+	copyOut(p, rope)
+	t.stack.ropes.Put(rope)
+	return n, nil
+}
+
+// Discard throws away up to n bytes that can be read (MSG_TRUNC), and returns how many.
+func (t *TCP) Discard(n int) (int, error) {
+	t.mu.Lock()
+	if !t.conn.CanRead(n) || t.over() {
+		return 0, t.nothing()
+	}
+	rope := t.stack.ropes.Get().(*buffer.Buffer)
+	n = t.conn.Read(rope, n)
+	rope.Clear()
+	t.stack.ropes.Put(rope)
+	t.readDone(n)
+	return n, nil
 }
 
 // ReadRope detaches up to n readable bytes to the end of dst without copying; ReadDone, when they are used up, gives the window back.
@@ -126,11 +155,18 @@ func (t *TCP) sendSpace() (int, error) {
 	if !t.conn.CanWrite() {
 		return 0, syscall.EPIPE
 	}
-	space := t.conn.SendSpace()
-	if space <= 0 {
-		return 0, ErrWouldBlock
+	t.conn.SetShare(t.stack.memory.shares())
+	if space := t.conn.SendSpace(); space > 0 {
+		return space, nil
 	}
-	return space, nil
+	if t.conn.Squeezed() {
+		t.stack.memory.squeeze(t)
+		t.conn.SetShare(t.stack.memory.shares()) // it may have become more before t was on the list
+		if space := t.conn.SendSpace(); space > 0 {
+			return space, nil
+		}
+	}
+	return 0, ErrWouldBlock
 }
 
 // reserve charges the memory for n more bytes in stage, or for fewer if there is not so much, and returns how many; 0: none now, and
@@ -155,12 +191,15 @@ func (t *TCP) tryReserve(n int) int {
 }
 
 // Write queues as much of p as there is space for. n < len(p) comes with an error: ErrWouldBlock, or why nothing more can be sent.
-func (t *TCP) Write(p []byte) (n int, err error) {
+func (t *TCP) Write(p []byte) (n int, err error) { return t.Send(p, 0) }
+
+// Send is Write with flags: tcp.MoreToCome, tcp.Urgent.
+func (t *TCP) Send(p []byte, flags tcp.WriteFlags) (n int, err error) {
 	if len(p) == 0 {
 		return 0, t.writeError()
 	}
 	for n < len(p) {
-		k, err := t.writeSome(p[n:])
+		k, err := t.writeSome(p[n:], flags)
 		n += k
 		if err != nil {
 			return n, err
@@ -180,7 +219,7 @@ func (t *TCP) writeError() error {
 }
 
 // writeSome queues one slice of p: it reserves under the lock, copies without it, publishes under it.
-func (t *TCP) writeSome(p []byte) (int, error) {
+func (t *TCP) writeSome(p []byte, flags tcp.WriteFlags) (int, error) {
 	s := t.stack
 	t.mu.Lock()
 	space, err := t.sendSpace()
@@ -206,7 +245,10 @@ func (t *TCP) writeSome(p []byte) (int, error) {
 	} else {
 		t.stage.Append(p[:n])
 	}
-	err = t.publish(t.stage)
+	if n < len(p) {
+		flags = tcp.Unfinished
+	}
+	err = t.publish(t.stage, flags)
 	t.mu.Unlock()
 	if err != nil {
 		return 0, err
@@ -216,11 +258,11 @@ func (t *TCP) writeSome(p []byte) (int, error) {
 }
 
 // publish queues a rope's bytes and sends what may be sent; t.mu is held. On an error the rope is emptied.
-func (t *TCP) publish(rope *buffer.Buffer) error {
+func (t *TCP) publish(rope *buffer.Buffer, flags tcp.WriteFlags) error {
 	now := t.stack.now()
 	err := net.ErrClosed
 	if !t.over() {
-		err = t.conn.Write(now, rope)
+		err = t.conn.WriteWith(now, rope, flags)
 	}
 	if err != nil {
 		rope.Release()
@@ -257,7 +299,7 @@ func (t *TCP) WriteRope(rope *buffer.Buffer) error {
 		err = ErrWouldBlock
 	}
 	if err == nil {
-		err = t.publish(rope)
+		err = t.publish(rope, 0)
 		rope.Release() // what room Publish left behind
 	}
 	t.mu.Unlock()
