@@ -103,14 +103,14 @@ func (c *Conn) SendSpace() int {
 	return max(space, 0)
 }
 
-// sendBound is the limit of the send queue now: what the network takes in a round trip, twice, for what is in flight stays in the queue
-// until it is acknowledged, and a round trip passes between the ACK that makes the writer go on and the one for what it writes. So a
+// sendBound is the limit of the send queue now: three times what the network takes in a round trip, for what is in flight stays in the
+// queue until it is acknowledged (in recovery for longer than a round trip), and the writer goes on when a third is free. So a
 // connection whose reader is slow or whose path is thin does not hold the megabytes that a fast one needs. A limit that was set is kept
 // to (SetBuffers), within what the stack's memory has left.
 func (c *Conn) sendBound() int {
 	bound := int(c.sendLimit)
 	if c.mode&fixedSend == 0 {
-		bound = min(bound, max(2*c.cc.Cwnd(), c.cfg.firstSendBuffer()))
+		bound = min(bound, max(3*max(c.cc.Cwnd(), c.sndNxt.minus(c.sndUna)), c.cfg.firstSendBuffer()))
 	}
 	return min(bound, c.sendShare.bytes())
 }

@@ -30,12 +30,12 @@ type TCP struct {
 	stage    *buffer.Buffer // the writer's: chunks being filled, and room behind what is queued
 	sent     int            // charged to the stack's memory for what is sent
 	received int            // the same for what is received
-	reserved int            // of sent: by the writer that is filling stage
 	pathGen  uint64
-	pathMTU  uint32
+	reserved int32  // of sent: by the writer that is filling stage
 	hash     uint32 // of the flow: its transmit queue, at devices with several
 	manner   manner
 	bound    int32 // the interface that it keeps to: of its scope, or asked for; 0: by route
+	pathMTU  uint16
 
 	inTable     bool
 	orphan      bool  // counted as such
@@ -175,7 +175,7 @@ func headerSize(is4 bool) int {
 // usePath takes a look-up's answer. Gen is what the generation was before the look-up: a change meanwhile is then seen the next time.
 func (t *TCP) usePath(p *ip.Path, gen uint64) {
 	t.iface = t.stack.iface(p.Iface)
-	t.pathMTU = uint32(p.MTU)
+	t.pathMTU = uint16(min(p.MTU, 65535))
 	t.pathGen = gen
 }
 
@@ -223,7 +223,7 @@ func (t *TCP) output(now sched.Time) {
 			break
 		}
 		left -= seg.Payload.Size()
-		s.push(q, &t.flow.key, seg, t.pathMTU, &t.manner)
+		s.push(q, &t.flow.key, seg, uint32(t.pathMTU), &t.manner)
 	}
 	s.segments.Put(seg)
 	t.arm()
@@ -360,7 +360,7 @@ func (t *TCP) settle(now sched.Time, ev tcp.Events) Ready {
 // account charges what t holds, no more and no less, to the stack's memory; t.mu is held.
 func (t *TCP) account() {
 	sent := t.conn.SendFootprint()
-	t.stack.memory.sent.account(&t.sent, sent+t.reserved)
+	t.stack.memory.sent.account(&t.sent, sent+int(t.reserved))
 	t.stack.memory.received.account(&t.received, t.conn.Footprint()-sent)
 }
 

@@ -237,7 +237,7 @@ func (t *TCP) writeSome(p []byte, flags tcp.WriteFlags) (int, error) {
 		return 0, ErrWouldBlock
 	}
 	if n > copyLocked {
-		t.filling, t.reserved = true, t.sent-before
+		t.filling, t.reserved = true, int32(t.sent-before)
 		t.mu.Unlock()
 		t.stage.Append(p[:n])
 		t.mu.Lock()
