@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/buffer"
+	"github.com/weirnet/weir/internal/siphash"
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/wire"
 )
@@ -22,6 +23,9 @@ type hostile struct {
 	forged bool // something was changed or invented: what arrives need not be what was sent
 	mild   bool // nothing is
 	steady bool // the applications do not end the connection
+
+	cookies *CookieKeys // end 1 answers SYNs with cookies
+	fast    bool        // end 0 opens with Fast Open, and end 1 takes that
 }
 
 type hostileEnd struct {
@@ -85,8 +89,12 @@ func (h *hostile) flush(i int) {
 		if n > 10000 {
 			h.t.Fatal("output without end")
 		}
-		if seg.Payload.Size() > int(c.gsoMax) || seg.GSOSize > c.mss() || seg.GSOSize == 0 && seg.Payload.Size() > c.mss() {
-			h.t.Fatalf("a segment of %d bytes, GSO size %d, MSS %d", seg.Payload.Size(), seg.GSOSize, c.mss())
+		most := c.mss()
+		if seg.Flags&wire.SYN != 0 {
+			most = int(c.ourMSS) // the peer's is what it was the last time
+		}
+		if seg.Payload.Size() > int(c.gsoMax) || seg.GSOSize > most || seg.GSOSize == 0 && seg.Payload.Size() > most {
+			h.t.Fatalf("a segment of %d bytes, GSO size %d, MSS %d", seg.Payload.Size(), seg.GSOSize, most)
 		}
 		h.send(1-i, &seg)
 		h.check(i)
@@ -115,12 +123,7 @@ func (h *hostile) deliver(i int, p packet) {
 	}
 	var reply Segment
 	if e.syn == nil {
-		if seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN {
-			e.syn = new(SynRecv)
-			e.syn.Init(e.cfg, h.now, &seg, Params{ISS: 1<<32 - 100, MSS: 1000, GSOMax: 5000})
-			e.syn.Open(h.now, &reply)
-			h.send(1-i, &reply)
-		}
+		h.listen(i, &seg)
 		return
 	}
 	switch e.syn.Input(h.now, &seg, &reply) {
@@ -131,6 +134,41 @@ func (h *hostile) deliver(i int, p packet) {
 		e.conn.Accept(e.cfg, h.now, e.syn, &seg)
 		h.flush(i)
 	}
+}
+
+// fuzzCookie is the Fast Open cookie that end 1 takes.
+var fuzzCookie = []byte("cookie!!")
+
+// listen is a segment to LISTEN.
+func (h *hostile) listen(i int, seg *Segment) {
+	e := &h.end[i]
+	p := Params{ISS: 1<<32 - 100, MSS: 1000, GSOMax: 5000}
+	var reply Segment
+	if seg.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.SYN {
+		var r SynRecv
+		if h.cookies != nil && h.cookies.Check(e.cfg, h.now, seg, p, cookieLocal, cookieRemote, &r) {
+			e.conn = new(Conn)
+			e.conn.Accept(e.cfg, h.now, &r, seg)
+			h.flush(i)
+		}
+		return
+	}
+	if h.cookies != nil {
+		h.cookies.SynAck(e.cfg, h.now, seg, p, cookieLocal, cookieRemote, &reply)
+		h.send(1-i, &reply)
+		return
+	}
+	r := new(SynRecv)
+	r.Init(e.cfg, h.now, seg, p)
+	if o := &seg.Options; h.fast && o.HasFastOpen && string(o.FastOpen) == string(fuzzCookie) {
+		e.conn = new(Conn)
+		e.conn.AcceptFastOpen(e.cfg, h.now, r, seg, []byte("newcookie!")[:h.byte()%2*10])
+		h.flush(i)
+		return
+	}
+	e.syn = r
+	r.Open(h.now, &reply)
+	h.send(1-i, &reply)
 }
 
 // middle is a step of the network.
@@ -287,9 +325,19 @@ func (h *hostile) run() {
 		}
 		e.src.SetPool(h.pool)
 	}
+	if kind&128 != 0 && kind&64 == 0 {
+		h.cookies = NewCookieKeys(h.now, siphash.Key{K0: 1, K1: 2})
+	}
 	a := &h.end[0]
 	a.conn = new(Conn)
-	a.conn.Connect(a.cfg, h.now, Params{ISS: 1<<32 - 2000, TSOffset: 1<<32 - 50, MSS: 1460, GSOMax: 20000})
+	p := Params{ISS: 1<<32 - 2000, TSOffset: 1<<32 - 50, MSS: 1460, GSOMax: 20000}
+	if h.fast = kind&64 != 0; h.fast {
+		p.FastOpen = &FastOpen{Cookie: fuzzCookie, MSS: 1000, Wait: kind&128 != 0}
+	}
+	a.conn.Connect(a.cfg, h.now, p)
+	if h.fast {
+		h.application(0, 0) // data for the SYN
+	}
 	h.flush(0)
 	if kind&16 != 0 { // a simultaneous open
 		b := &h.end[1]
@@ -340,6 +388,9 @@ func FuzzConn(f *testing.F) {
 	f.Add([]byte("\x00\x0c\x40\x40\x00\x00\x00\x00\x01\x00\x00\x00\x0e\x40\x40"))
 	f.Add([]byte("\x08\x0c\xff\x40\x04\x00\x06\x02\x1c\x00\x00\x1c\x00\x00\x0d\x20\x20\x00\x00\x01\x00\x10\x11\x00\x00"))
 	f.Add([]byte("\x10\x00\x00\x01\x00\x00\x00\x01\x00\x0c\x40\x40\x00\x00\x1e\x01\x02\x03\x04"))
+	f.Add([]byte("\x40\x20\x20\x00\x00\x00\x01\x00\x0c\x40\x40\x00\x00\x1e\x01\x00\x00\x01\x00"))     // Fast Open
+	f.Add([]byte("\xe0\x20\x20\x0c\x40\x40\x00\x00\x1e\x01\x00\x00\x01\x00\x00\x00\x01\x00\x0c\x10")) // with TCP_FASTOPEN_CONNECT
+	f.Add([]byte("\x80\x00\x00\x01\x00\x00\x00\x0c\x40\x40\x00\x00\x1e\x01\x00\x00\x01\x00"))         // SYN cookies
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) > 4000 {
 			return

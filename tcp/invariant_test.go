@@ -96,7 +96,7 @@ func (c *Conn) check() error {
 		if f.board.una != c.sndUna || f.board.end() != c.sndNxt {
 			return fmt.Errorf("the board is [%d, %d), SND.UNA %d, SND.NXT %d", f.board.una, f.board.end(), c.sndUna, c.sndNxt)
 		}
-		if c.sndUna == c.sndNxt && f.queue.Size() == 0 && !c.finPending() && c.state != SynSent {
+		if c.sndUna == c.sndNxt && f.queue.Size() == 0 && !c.finPending() && c.state != SynSent && !c.is(pendSYN) {
 			return fmt.Errorf("a flight without anything in it in %v", c.state)
 		}
 		if end := c.queueStart() + Seq(f.queue.Size()); !c.is(finSent) && end.Before(c.sndNxt) && c.sndNxt != c.iss+1 {

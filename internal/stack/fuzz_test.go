@@ -10,6 +10,7 @@ import (
 
 	"github.com/weirnet/weir/link"
 	"github.com/weirnet/weir/packet"
+	"github.com/weirnet/weir/tcp"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -42,7 +43,7 @@ func newHostile(t testing.TB) *hostile {
 		return u
 	}
 	for _, local := range []string{"192.0.2.1:80", "[2001:db8::1]:80"} {
-		l, err := h.ListenTCP(port(local), ListenOptions{Make: newTCP})
+		l, err := h.ListenTCP(port(local), ListenOptions{Make: newTCP, FastOpen: 3})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,9 +89,15 @@ func newHostile(t testing.TB) *hostile {
 	// Connections of ours: half open, open with data in flight, half closed, closing.
 	for n := range 4 {
 		c := newTCP()
-		if h.ConnectTCP(c, netip.AddrPortFrom(addr("192.0.2.9"), uint16(8000+n)), Bound{}) != nil || n == 0 {
+		b := Bound{FastOpen: n < 2}
+		if n == 0 {
+			h.knownServers(func(c *tcp.FastOpenCache) { c.Note(0, addr("192.0.2.9"), tcp.FastOpenResult{Cookie: someCookie}) })
+			b.Data = []byte("with the SYN")
+		}
+		if h.ConnectTCP(c, netip.AddrPortFrom(addr("192.0.2.9"), uint16(8000+n)), b) != nil || n == 0 {
 			continue
 		}
+		_, _ = c.Write([]byte("x")) // a SYN that waits for it
 		p := &peer{t: t, d: h.taps[0], src: c.RemoteAddr(), dst: c.LocalAddr(), seq: 1000}
 		h.collect()
 		p.ack = binary.BigEndian.Uint32(parse(h.seen[len(h.seen)-1]).body[4:]) + 1
@@ -166,6 +173,10 @@ func (h *hostile) step(in []byte) []byte {
 			h.deliver(d, icmpPacket(src.Addr(), dst.Addr(), uint8(wire.ICMPv4Echo), 0, 1, nil), op&^96)
 			break
 		}
+		if op&8 != 0 {
+			h.deliver(d, h.fastSYN(src, dst, next(), string(in[:min(len(in), 30)])), op&^96)
+			break
+		}
 		h.deliver(d, tcpPacket(src, dst, flags, uint32(next())<<3, uint32(next()), string(in[:min(len(in), 30)])), op&^96)
 	case 5: // an ICMP error about what was sent
 		if len(h.seen) == 0 {
@@ -192,6 +203,25 @@ func (h *hostile) step(in []byte) []byte {
 	}
 	h.collect()
 	return in
+}
+
+// fastSYN is a SYN with data and a Fast Open option: a good cookie, a bad one, or none.
+func (h *hostile) fastSYN(src, dst netip.AddrPort, what byte, data string) []byte {
+	cookie := h.fastKeys(h.now()).Cookie(dst.Addr(), src.Addr())
+	o := &wire.TCPOptions{HasMSS: true, MSS: 1400, TS: what&1 != 0, TSVal: uint32(what), HasFastOpen: true, FastOpen: cookie[:]}
+	switch what >> 5 {
+	case 0:
+		cookie[0]++
+	case 1:
+		o.FastOpen = nil
+	}
+	f := wire.TCPFields{SrcPort: src.Port(), DstPort: dst.Port(), Seq: uint32(what) << 4, Flags: wire.SYN, Window: 65535, Options: o}
+	if what&2 != 0 {
+		f.Flags |= wire.FIN
+	}
+	b := make([]byte, f.HeaderLen())
+	wire.PutTCP(b, f)
+	return ipPacket(protoTCP, src.Addr(), dst.Addr(), append(b, data...), tcpChecksum)
 }
 
 // use lets the application act on some socket.
