@@ -79,3 +79,32 @@ func TestFastOpenDial(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Config.SynCookies and MaxOrphans reach the stack.
+func TestOpenAndCloseConfig(t *testing.T) {
+	s, err := weir.New(weir.Config{SynCookies: weir.SynCookiesAlways, MaxOrphans: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	l, err := s.Listen("tcp", "127.0.0.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		c, err := s.Dial("tcp", "127.0.0.1:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Accept(); err != nil { // and never reads
+			t.Fatal(err)
+		}
+		c.Close() // waits for the FIN of the other end
+	}
+	if st := s.Stats().TCP; st.SynCookiesReceived != 2 || st.OrphanDrops != 1 {
+		t.Errorf("%d cookies and %d orphans dropped, want 2 and 1", st.SynCookiesReceived, st.OrphanDrops)
+	}
+	if _, err := weir.New(weir.Config{MaxOrphans: -1}); err == nil {
+		t.Error("a negative limit is taken")
+	}
+}

@@ -47,6 +47,11 @@ type Config struct {
 	ECNControl bool
 	// Backlog is how many handshakes, and how many connections not yet accepted, a listener holds; 0: 4096.
 	Backlog int
+	// SynCookies says when a listener answers SYNs with cookies, of which it keeps nothing (RFC 4987 §3.6): while its backlog of handshakes
+	// is full, always, or never.
+	SynCookies SynCookies
+	// MaxOrphans is how many connections that were closed may go on at once, to deliver what was written; one more is reset. 0: 16384.
+	MaxOrphans int
 	// MaxPendingRequests is how many requests may wait for the decision of a handler at once; 0: 1024. What is beyond is dropped
 	// and counted.
 	MaxPendingRequests int
@@ -60,6 +65,16 @@ type Config struct {
 	// Buffers is where the memory of packets and queues comes from; nil: a pool of the stack's own. Tests give one that checks.
 	Buffers *buffer.Pool
 }
+
+// SynCookies says when listeners use SYN cookies.
+type SynCookies = tcp.CookieMode
+
+// When listeners use SYN cookies.
+const (
+	SynCookiesUnderPressure = tcp.CookiesPressure
+	SynCookiesAlways        = tcp.CookiesAlways
+	SynCookiesNever         = tcp.CookiesNever
+)
 
 // Stack is one host: interfaces, addresses, routes and sockets of its own. All methods are safe for concurrent use.
 type Stack struct {
@@ -113,8 +128,8 @@ func New(c Config) (*Stack, error) {
 	s.inner = stack.New(stack.Config{
 		Clock: s.clock, Rand: s.rand, Spawn: s.run,
 		Packets: packet.NewPool(c.Buffers),
-		TCP:     &tcp.Config{SendBuffer: c.SendBuffer, ReceiveBuffer: c.ReceiveBuffer, Congestion: c.Congestion, ECN: c.ECN, ECNControl: c.ECNControl},
-		Memory:  c.Memory, Forward: c.Forward, MaxPending: c.MaxPendingRequests, Backlog: c.Backlog,
+		TCP:     &tcp.Config{SendBuffer: c.SendBuffer, ReceiveBuffer: c.ReceiveBuffer, Congestion: c.Congestion, ECN: c.ECN, ECNControl: c.ECNControl, SynCookies: c.SynCookies},
+		Memory:  c.Memory, Forward: c.Forward, MaxPending: c.MaxPendingRequests, Backlog: c.Backlog, MaxOrphans: c.MaxOrphans,
 	})
 	if err := s.addLoopback(); err != nil {
 		_ = s.Close()
@@ -125,7 +140,7 @@ func New(c Config) (*Stack, error) {
 
 // check finds what cannot work, before anything is made.
 func (c *Config) check() error {
-	if min(c.Memory, int64(c.SendBuffer), int64(c.ReceiveBuffer), int64(c.Backlog), int64(c.MaxPendingRequests)) < 0 {
+	if min(c.Memory, int64(c.SendBuffer), int64(c.ReceiveBuffer), int64(c.Backlog), int64(c.MaxOrphans), int64(c.MaxPendingRequests)) < 0 {
 		return errors.New("a limit in Config is negative: use 0 for the default")
 	}
 	if err := checkCongestion(c.Congestion); err != nil {
