@@ -99,9 +99,11 @@ func (b *bbr) noteLoss() {
 	b.lossInRound = true
 }
 
-// isInflightTooHigh is IsInflightTooHigh (§5.5.10.2).
+// isInflightTooHigh is IsInflightTooHigh (§5.5.10.2), with two segments more than the draft has before it is true: a fiftieth of a hundred
+// segments are two, and where one of a hundred is lost at random there are more than that in every tenth window. Each of these would take
+// the bound down, in a smaller window chance is greater still, and the flow would not get out of there.
 func (b *bbr) isInflightTooHigh(lost, inFlight int) bool {
-	return int64(lost)*100 > int64(inFlight)*lossThresh || lost > 0 && b.noSACK
+	return int64(lost-2*int(b.mss))*100 > int64(inFlight)*lossThresh || lost > 0 && b.noSACK
 }
 
 // handleInflightTooHigh is HandleInflightTooHigh (§5.5.10.2).
