@@ -27,7 +27,11 @@ const (
 
 // maxSpans bounds the memory of a scoreboard and the work for an ACK. A SACK block that would need more is taken as the whole spans
 // inside it, and what is sent is added to the last span: coarse, but never wrong.
-const maxSpans = 1024
+const (
+	maxSpans    = 16384 // of a flight that is large enough: slow start loses every second segment of what a long fast path holds
+	fewSpans    = 1024  // of any flight
+	bytesToSpan = 512   // in flight for each span above fewSpans: less is no segment's size, but a peer's that wants to make work
+)
 
 // scoreboard knows what has become of each byte in [SND.UNA, SND.NXT): a sorted list of spans without gaps. Finding a byte is a binary
 // search; sending appends, acknowledging takes from the front, and each span changes its fate a few times in its life.
@@ -92,12 +96,18 @@ func (b *scoreboard) find(at Seq) int {
 	return b.head + sort.Search(b.spans(), func(i int) bool { return uint32(b.list[b.head+i].end-b.una) > off })
 }
 
+// full: there are as many spans as there may be.
+func (b *scoreboard) full() bool {
+	n := b.spans()
+	return n >= fewSpans && (n >= maxSpans || n >= b.flight()/bytesToSpan)
+}
+
 // transmitted adds what is sent for the first time, up to end.
 func (b *scoreboard) transmitted(end Seq, now sched.Time) {
 	stamp := b.rate.stamp(now, b.pipe(), end.minus(b.end()))
 	if last := len(b.list) - 1; last >= b.head {
 		s := &b.list[last]
-		full := b.spans() >= maxSpans
+		full := b.full()
 		if full && s.flags&spanSacked != 0 {
 			b.count(s.flags, -b.size(last)) // forgetting that it was SACKed does no harm
 			b.ranges--
@@ -264,7 +274,7 @@ func (b *scoreboard) joinSacked(i, j int) {
 
 // split cuts span i at a sequence number inside it; false if that would be one span too many.
 func (b *scoreboard) split(i int, at Seq) bool {
-	if b.spans() >= maxSpans {
+	if b.full() {
 		return false
 	}
 	first := b.list[i]

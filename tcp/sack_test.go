@@ -279,18 +279,21 @@ func (m *byteBoard) detect(mss int) {
 	}
 }
 
-// A peer that SACKs every second byte costs no more than maxSpans spans, and what it hides is still found lost by the timer.
+// A peer that SACKs every second byte costs no more than fewSpans spans, and what it hides is still found lost by the timer.
 func TestScoreboardBounded(t *testing.T) {
 	var b scoreboard
 	b.reset(0)
-	b.transmitted(10*maxSpans, 1)
-	for i := Seq(1); i < 10*maxSpans; i += 2 {
+	b.transmitted(10*fewSpans, 1)
+	for i := Seq(1); i < 10*fewSpans; i += 2 {
 		b.sack(i, i+1, &delivery{})
 	}
 	if err := b.check(); err != nil {
 		t.Fatal(err)
 	}
-	for now := sched.Time(2); now < 2*maxSpans; now++ {
+	if b.spans() > fewSpans+1 {
+		t.Errorf("%d spans", b.spans())
+	}
+	for now := sched.Time(2); now < 2*fewSpans; now++ {
 		b.transmitted(b.end()+10, now)
 		b.sack(b.end()-5, b.end(), &delivery{})
 	}
@@ -304,5 +307,24 @@ func TestScoreboardBounded(t *testing.T) {
 	b.loseAll()
 	if b.pipe() != 0 || b.lost+b.sacked != b.flight() {
 		t.Errorf("after the timer: pipe %d", b.pipe())
+	}
+}
+
+// A flight of many segments may have a span for each: every second segment of a long fast path's may be lost at once.
+func TestScoreboardLarge(t *testing.T) {
+	var b scoreboard
+	b.reset(0)
+	const n = 8000
+	for i := range n {
+		b.transmitted(Seq(1000*(i+1)), sched.Time(i))
+	}
+	for i := 1; i < n; i += 2 {
+		b.sack(Seq(1000*i), Seq(1000*(i+1)), &delivery{})
+	}
+	if b.spans() != n || b.sacked != n/2*1000 {
+		t.Errorf("%d spans, %d bytes SACKed", b.spans(), b.sacked)
+	}
+	if err := b.check(); err != nil {
+		t.Error(err)
 	}
 }
