@@ -42,7 +42,7 @@ fetches it. No privileges are needed and nothing leaves the process. The exit co
 	f.IntVar(&o.MTU, "mtu", 1500, "MTU of the link, 576 to 65535")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of the file's bytes and of the losses")
 	f.Var(&size, "size", "size of the file (32MiB, 500kB)")
-	f.StringVar(&o.Congestion, "cc", "", "congestion control: cubic, reno or bbr (default: the stack's)")
+	f.StringVar(&o.Congestion, "cc", "", "congestion control: cubic, reno, bbr or bbr-tolerant (default: the stack's)")
 	f.StringVar(&o.Pcap, "pcap", "", "write what crosses the link to this pcapng file")
 	return cmd
 }

@@ -76,6 +76,7 @@ type bbr struct {
 	probeRTTDue    bool // BBR.probe_rtt_expired
 	recovering     bool // between Congestion or Timeout and Recovered
 	noSACK         bool
+	tolerant       bool // "bbr-tolerant": see New
 }
 
 // bbrState is a state of §3.3.
@@ -123,15 +124,22 @@ const (
 const infiniteRate = math.MaxInt64
 
 // init is OnInit (§5.2.1).
-func (b *bbr) init(mss int) {
-	*b = bbr{mss: int32(max(mss, 1)), inflightLong: Infinite, probeUpPerInc: Infinite, state: bbrStartup, sentGain: 255, ackedGain: 255}
+func (b *bbr) init(mss int, tolerant bool) {
+	*b = bbr{tolerant: tolerant, mss: int32(max(mss, 1)), inflightLong: Infinite, probeUpPerInc: Infinite, state: bbrStartup, sentGain: 255, ackedGain: 255}
 	b.initial = int32(InitialWindow(int(b.mss)))
 	b.cwnd = b.initial
 	b.initPacingRate(time.Millisecond)
 	b.resetShortTermModel()
 }
 
-func (b *bbr) Name() string      { return "bbr" }
+// Name: see Control.
+func (b *bbr) Name() string {
+	if b.tolerant {
+		return "bbr-tolerant"
+	}
+	return "bbr"
+}
+
 func (b *bbr) Cwnd() int         { return int(b.cwnd) }
 func (b *bbr) Ssthresh() int     { return Infinite }
 func (b *bbr) OwnRecovery() bool { return true }

@@ -37,7 +37,9 @@ func (b *bbr) updateCongestionSignals(s *Sample) {
 	if !b.lossRoundStart {
 		return // "wait until end of round trip"
 	}
-	b.adaptLowerBounds()
+	if !b.tolerant || b.isInflightTooHigh(s.Lost, s.InFlight) {
+		b.adaptLowerBounds()
+	}
 	b.lossInRound = false
 }
 

@@ -43,7 +43,7 @@ type sent struct {
 
 func newPath(rate int64, rtt time.Duration, queue int) *path {
 	p := &path{bbr: new(bbr), now: sched.Time(time.Second), rate: rate, rtt: rtt, queue: queue}
-	p.init(mss)
+	p.init(mss, false)
 	p.Idle(p.now, 0, rtt, false)
 	p.states = []bbrState{p.state}
 	return p
@@ -574,5 +574,28 @@ func TestBBRSteady(t *testing.T) {
 	p.run(30 * time.Second)
 	if share := (p.acked - before) * 100 / (30 * 12_500_000); share < 95 {
 		t.Errorf("%d %% of the path", share)
+	}
+}
+
+// "bbr-tolerant" keeps its rate when less than a fiftieth of a round trip is lost, and gives way when it is more.
+func TestBBRTolerant(t *testing.T) {
+	for _, tolerant := range []bool{false, true} {
+		p := newBulk()
+		p.tolerant = tolerant
+		p.until(t, bbrCruise)
+		bw := p.maxBandwidth()
+		s := &Sample{Rate: bw * 9 / 10, Delivered: bdp, Interval: p.rtt, Prior: p.total, InFlight: bdp, Lost: 4 * mss}
+		p.sentGain, p.ackedGain, p.bwLatest = 100, 100, 0
+		p.lossInRound, p.lossRoundStart = true, true
+		p.updateCongestionSignals(s)
+		if slower := p.bwShort < bw; slower == tolerant {
+			t.Errorf("tolerant %v: bw_shortterm %d of %d after a round trip that lost 1.6 %%", tolerant, p.bwShort, bw)
+		}
+		s.Lost = 20 * mss
+		p.lossInRound, p.lossRoundStart = true, true
+		p.updateCongestionSignals(s)
+		if p.bwShort >= bw {
+			t.Errorf("tolerant %v: bw_shortterm %d of %d after a round trip that lost 8 %%", tolerant, p.bwShort, bw)
+		}
 	}
 }

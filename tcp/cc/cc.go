@@ -121,16 +121,19 @@ type Control interface {
 	SetMSS(mss int)
 }
 
-// New returns the control of that name, for a connection whose full segments carry mss bytes. The error names those that exist.
+// New returns the control of that name. "bbr-tolerant" is BBR that, like its first version, does not slow down for losses as such: outside
+// of probes only for round trips in which more is lost than the draft's own objective allows (2 %, §3.2). It is for paths that lose at
+// random, where the draft's response takes a hundredth of the rate for each round trip that loses one packet of a hundred. The control is
+// for a connection whose full segments carry mss bytes. The error names those that exist.
 func New(name string, mss int) (Control, error) {
 	switch name {
 	case "cubic":
 		c := &cubic{}
 		c.init(mss)
 		return c, nil
-	case "bbr":
+	case "bbr", "bbr-tolerant":
 		b := &bbr{}
-		b.init(mss)
+		b.init(mss, name == "bbr-tolerant")
 		return b, nil
 	case "reno":
 		c := &reno{}
@@ -141,7 +144,7 @@ func New(name string, mss int) (Control, error) {
 }
 
 // Names lists the controls that New knows, the default first.
-func Names() []string { return []string{"cubic", "reno", "bbr"} }
+func Names() []string { return []string{"cubic", "reno", "bbr", "bbr-tolerant"} }
 
 // Quantum is how many bytes to send at once at a pacing rate in bytes per second: what a millisecond takes, at most 64 KiB, and at least
 // two segments, which is what a receiver acknowledges (draft-ietf-ccwg-bbr-06 §5.6.3).
