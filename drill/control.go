@@ -53,6 +53,11 @@ func callIoctl(c *call) step {
 			v = int64(f.tcp.Info().ReceiveQueue)
 		case request == symbols["SIOCOUTQ"]:
 			v = int64(f.tcp.Info().SendQueue)
+		case request == symbols["SIOCATMARK"]:
+			_ = f.tcp.Configure(func(_ sched.Time, conn *tcp.Conn) error {
+				v = boolNumber(conn.UrgentAhead() == 1)
+				return nil
+			})
 		case request == symbols["SIOCOUTQNSD"]:
 			v = f.unsent()
 		default:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/internal/stack"
+	"github.com/weirnet/weir/tcp"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -145,7 +146,7 @@ func (f *file) streamReader(n int, flags int64, check func([]byte, netip.AddrPor
 			return f.readError(stack.ErrWouldBlock, dontWait)
 		}
 		buf := make([]byte, max(n-len(got), 0))
-		k, err := f.tcp.Read(buf)
+		k, err := f.receive(buf, flags)
 		got = append(got, buf[:k]...)
 		switch {
 		case err != nil && len(got) > 0 && (dontWait || f.nonblock || !errIs(err, "EAGAIN")): // MSG_WAITALL ends early
@@ -155,8 +156,13 @@ func (f *file) streamReader(n int, flags int64, check func([]byte, netip.AddrPor
 			return outcome{wait: true}
 		}
 		from := f.readAt
-		f.readAt += uint32(len(got))
+		if flags&symbols["MSG_PEEK"] == 0 {
+			f.readAt += uint32(len(got))
+		}
 		o := gives(int64(len(got)))
+		if flags&symbols["MSG_TRUNC"] != 0 {
+			return o // thrown away
+		}
 		o.check = func() string {
 			if f.flow != nil && f.flow.hasSYN {
 				if i := wrongByte(got, from); i >= 0 {
@@ -170,6 +176,17 @@ func (f *file) streamReader(n int, flags int64, check func([]byte, netip.AddrPor
 		}
 		return o
 	}
+}
+
+// receive reads, peeks or throws away, as the flags of the call say.
+func (f *file) receive(buf []byte, flags int64) (int, error) {
+	switch {
+	case flags&symbols["MSG_PEEK"] != 0:
+		return f.tcp.Peek(buf, 0)
+	case flags&symbols["MSG_TRUNC"] != 0:
+		return f.tcp.Discard(len(buf))
+	}
+	return f.tcp.Read(buf)
 }
 
 // callWrite is write, send and sendto.
@@ -286,12 +303,19 @@ func (f *file) writer(c *call, n int, literal []byte, flags int64, to netip.Addr
 
 // write queues bytes with the flags of the call.
 func (f *file) write(b []byte, flags int64) (int, error) {
-	return f.tcp.Write(b)
+	var with tcp.WriteFlags
+	if flags&symbols["MSG_MORE"] != 0 {
+		with |= tcp.MoreToCome
+	}
+	if flags&symbols["MSG_OOB"] != 0 {
+		with |= tcp.Urgent
+	}
+	return f.tcp.Send(b, with)
 }
 
 // refusesFlags reports whether the host cannot do what flags ask for.
 func (c *call) refusesFlags(flags int64) bool {
-	known := symbols["MSG_DONTWAIT"] | symbols["MSG_NOSIGNAL"]
+	known := symbols["MSG_DONTWAIT"] | symbols["MSG_NOSIGNAL"] | symbols["MSG_MORE"] | symbols["MSG_OOB"]
 	if other := flags &^ known; other != 0 {
 		c.bad("%s: the host does not know the flags 0x%x", c.ev.name, other)
 	}

@@ -78,6 +78,22 @@ var sockOptions = map[optionName]sockOption{
 		start: func(o *tcp.Options, v int64) { o.Nagle = v == 0 },
 		live:  func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetNoDelay(v != 0); return nil },
 	},
+	{"IPPROTO_TCP", "TCP_CORK"}: {
+		live: func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetCork(v != 0); return nil },
+	},
+	{"IPPROTO_TCP", "TCP_NOTSENT_LOWAT"}: {
+		live: func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetNotSentLowat(int(v)); return nil },
+	},
+	{"IPPROTO_TCP", "TCP_QUICKACK"}: {
+		live: func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetQuickAck(v != 0); return nil },
+	},
+	{"IPPROTO_TCP", "TCP_WINDOW_CLAMP"}: {
+		live: func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetWindowClamp(int(v)); return nil },
+	},
+	{"SOL_SOCKET", "SO_RCVLOWAT"}: {
+		live: func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetReceiveLowat(int(v)); return nil },
+		dflt: 1,
+	},
 	{"IPPROTO_TCP", "TCP_KEEPIDLE"}:  {set: setKeepAlive, dflt: 7200},
 	{"IPPROTO_TCP", "TCP_KEEPINTVL"}: {set: setKeepAlive, dflt: 75},
 	{"IPPROTO_TCP", "TCP_KEEPCNT"}:   {set: setKeepAlive, dflt: 9},

@@ -75,6 +75,7 @@ var sysctls = map[string]sysctl{
 	"tcp_keepalive_intvl":       durationRow(func(h *hostConfig) *time.Duration { return &h.keepInterv }, time.Second),
 	"tcp_keepalive_probes":      {set: func(h *hostConfig, v []int64) error { h.keepCount = int(v[0]); return nil }},
 	"tcp_congestion_control":    {text: setDefaultCongestion},
+	"tcp_notsent_lowat":         {set: func(h *hostConfig, v []int64) error { h.tcp.NotSentLowat = int(v[0]); return nil }},
 	"tcp_rmem":                  {n: 3, set: func(h *hostConfig, v []int64) error { h.tcp.ReceiveBuffer = int(v[2]); return nil }},
 	"tcp_wmem": {n: 3, set: func(h *hostConfig, v []int64) error {
 		h.tcp.FirstSendBuffer, h.tcp.SendBuffer = int(v[1]), int(v[2])

@@ -232,3 +232,29 @@ func TestAcknowledgmentsCountUnderPressure(t *testing.T) {
 		t.Errorf("when there is memory again: %+v", i)
 	}
 }
+
+// A few may hold much, and many the less the more they are: who comes last still finds room, and no segment had to be refused.
+func TestMemoryIsSharedFairly(t *testing.T) {
+	da, db := pipe.New(pipe.Options{NoOffload: true})
+	w := joinWorld(t, da, db, Config{}, Config{Memory: 4 << 20})
+	m := &w.b.memory.sent
+	var first, last *TCP
+	for n := range 60 {
+		_, writer := w.pair() // whose peer does not read
+		_ = writer.SetBuffers(4<<20, 0)
+		fillUp(writer)
+		if first == nil {
+			first = writer
+		}
+		last = writer
+		if used := m.used.Load(); used > m.firm() {
+			t.Fatalf("%d connections hold %d bytes, at most %d are for them", n+1, used, m.firm())
+		}
+	}
+	if half := int(m.soft())/2 + writeSlice; first.sent > half {
+		t.Errorf("the first holds %d bytes, half of what there is are %d", first.sent, half)
+	}
+	if last.sent == 0 || last.conn.SendQueue() == 0 {
+		t.Error("the last found no room")
+	}
+}
