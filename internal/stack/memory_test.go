@@ -239,7 +239,7 @@ func TestMemoryIsSharedFairly(t *testing.T) {
 	w := joinWorld(t, da, db, Config{}, Config{Memory: 4 << 20})
 	m := &w.b.memory.sent
 	var first, last *TCP
-	for n := range 60 {
+	for n := range 12 {
 		_, writer := w.pair() // whose peer does not read
 		_ = writer.SetBuffers(4<<20, 0)
 		fillUp(writer)
