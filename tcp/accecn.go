@@ -136,14 +136,11 @@ func (c *Conn) accurateHandshakeAck(e *ecnState, seg *Segment) {
 	}
 }
 
-// firstOption looks at the AccECN option of the first segment that ought to have one: whether it is there (RFC 9768 §3.2.3.2.3), and
-// whether its counters were zeroed (§3.2.3.2.4).
+// firstOption looks at the AccECN option of the first segment that ought to have one: whether its counters were zeroed (RFC 9768
+// §3.2.3.2.4). One that is not there needs no mode of its own (§3.2.3.2.3): each ACK without an option is read with the same caution.
 func (e *ecnState) firstOption(o *wire.AccECN) {
 	e.set(ecnOptSeen)
-	switch {
-	case o.Kind == 0:
-		e.set(ecnOptAbsent)
-	case o.HasE0B() && o.E0B == 0, o.HasE1B() && o.E1B == 0:
+	if o.HasE0B() && o.E0B == 0 || o.HasE1B() && o.E1B == 0 {
 		e.set(ecnOptIgnore)
 	}
 }
@@ -325,7 +322,6 @@ func (e *ecnState) takeOption(o *wire.AccECN) (bytes uint32, known bool) {
 	if o.Kind == 0 || e.is(ecnOptIgnore) {
 		return 0, false
 	}
-	e.clear(ecnOptAbsent) // §3.2.3.2.3: "clearly indicates that AccECN Options are no longer blocked"
 	step := func(has bool, from *uint32, to uint32) uint32 {
 		d := (to - *from) & byteCountMask
 		if !has || d == 0 || d > byteCountMask/2 { // the latter: older than what is known

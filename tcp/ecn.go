@@ -104,7 +104,6 @@ const (
 	ecnOptOff     // AccECN options are not sent: one was lost
 	ecnOptFirst   // the first data segment is to have one
 	ecnOptSeen    // the first segment that could have one was looked at
-	ecnOptAbsent  // none came where one should have
 	ecnOptIgnore  // those that come are zeroed (RFC 9768 §3.2.3.2.4)
 	ecnUnmoved    // the option of the segment being processed tells of nothing new
 	ecnMixed      // some of what was sent arrived without CE
@@ -129,7 +128,7 @@ type ecnState struct {
 // mayECT reports whether what is sent may be ECN-capable.
 func (e *ecnState) mayECT() bool { return e.feedback != ECNNone && !e.is(ecnNoECT) }
 
-// tellECN sets what every segment after the handshake tells of the marks that have come; probe: the segment is one.
+// tellECN sets what every segment after the handshake tells of the marks that have come.
 func (c *Conn) tellECN(seg *Segment) {
 	e := c.ecn
 	if e == nil {
@@ -244,8 +243,8 @@ func (c *Conn) takeECN(f *flight, seg *Segment, n *ackNews) {
 	if f.phase != phaseOpen {
 		e.cwrEnd = later(e.cwrEnd, f.point)
 	}
-	// What was sent before the reduction is acknowledged up to cwrEnd. The peer hears of CWR only with what follows.
 	n.ece = marked
+	// What was sent before the reduction is acknowledged up to cwrEnd. The peer hears of CWR only with what follows.
 	if !e.cwrEnd.Before(c.sndUna) {
 		return
 	}

@@ -9,8 +9,8 @@ const (
 	aceNone        = 0b000 // no ECN
 	aceClassicBack = 0b001 // classic, in a SYN-ACK
 	aceClassicAsk  = 0b011 // classic, in a SYN
-	aceReserved    = 0b101 // in a SYN-ACK: counts as accurate, the SYN as unchanged
 	aceAccurateAsk = 0b111 // accurate, in a SYN; in a SYN-ACK the echo of a server that knows no better
+	// 0b101 is reserved in a SYN-ACK: it counts as accurate, and the SYN as unchanged (§3.1.3).
 )
 
 // aceForCodepoint encodes the codepoint with which a SYN or SYN-ACK came (RFC 9768 §3.1.2 table 2, §3.2.2.1 table 3).

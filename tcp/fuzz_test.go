@@ -113,6 +113,7 @@ func (h *hostile) deliver(i int, p packet) {
 	var seg Segment
 	ParseSegment(view, &seg)
 	seg.Segs = p.segs
+	seg.ECN = uint8(seg.Ack^seg.Seq>>2) & 3 // the way writes over all codepoints
 	seg.Payload.SetPool(h.pool)
 	seg.Payload.Append(p.payload)
 	defer seg.Payload.Release()
@@ -217,6 +218,10 @@ func (h *hostile) invent(i int) {
 		o.SACK[k].Left = uint32(c.sndUna) + uint32(int16(h.word()))
 		o.SACK[k].Right = o.SACK[k].Left + uint32(int16(h.word()))
 	}
+	if o.NSACK == 1 { // room enough
+		o.AccECN = wire.AccECN{Kind: wire.TCPOptionAccECN0 + wire.TCPOptionKind(2*(o.TSVal&1)), Fields: uint8(o.TSVal >> 1 & 3), E0B: o.SACK[1].Left,
+			CEB: o.SACK[2].Left, E1B: o.SACK[3].Left}
+	}
 	seg.Payload.Append(make([]byte, h.byte()*h.byte()%3000))
 	p := packet{header: make([]byte, seg.HeaderLen()), payload: seg.Payload.Flatten(), segs: h.byte() % 4}
 	seg.PutHeader(p.header, 1, 2)
@@ -320,6 +325,8 @@ func (h *hostile) run() {
 	for i := range h.end {
 		e := &h.end[i]
 		e.cfg = &Config{Buffers: h.pool, NoSACK: kind&1 != 0, NoTimestamps: kind&2 != 0, NoWindowScale: kind&4 != 0}
+		e.cfg.ECN = [...]ECNMode{ECNDefault, ECNAsk, AccECNAsk, AccECNAccept}[kind>>6&3]
+		e.cfg.ECNControl = kind&9 == 9
 		if kind&8 != 0 {
 			e.cfg.SendBuffer, e.cfg.ReceiveBuffer = 10000, 5000
 		}

@@ -21,13 +21,16 @@ func TestNoAllocations(t *testing.T) {
 		p    Params
 		size int
 		loss bool
+		ecn  ECNMode
 	}{
-		{"super-segments", Params{MSS: 1460, GSOMax: 65000}, 200000, false},
-		{"segments", Params{MSS: 1460, GSOMax: 1460}, 50000, false},
-		{"bytes", Params{MSS: 1460, GSOMax: 65000}, 1, false},
-		{"losses", Params{MSS: 1460, GSOMax: 1460}, 100000, true},
+		{"super-segments", Params{MSS: 1460, GSOMax: 65000}, 200000, false, 0},
+		{"super-segments, AccECN", Params{MSS: 1460, GSOMax: 65000}, 200000, false, AccECNAsk},
+		{"losses, AccECN", Params{MSS: 1460, GSOMax: 1460}, 100000, true, AccECNAsk},
+		{"segments", Params{MSS: 1460, GSOMax: 1460}, 50000, false, ECNAsk},
+		{"bytes", Params{MSS: 1460, GSOMax: 65000}, 1, false, 0},
+		{"losses", Params{MSS: 1460, GSOMax: 1460}, 100000, true, 0},
 	} {
-		d := newDuo(t, &Config{Buffers: pool}, &Config{Buffers: pool}, test.p)
+		d := newDuo(t, &Config{Buffers: pool, ECN: test.ecn}, &Config{Buffers: pool, ECN: test.ecn}, test.p)
 		var src, dst buffer.Buffer
 		src.SetPool(pool)
 		data := make([]byte, test.size)
