@@ -1,23 +1,27 @@
 package tcp
 
 import (
+	"math"
 	"time"
 
 	"github.com/weirnet/weir/sched"
 )
 
-// ledger is what a connection that has moved data counts for Info, and its tracer. One that never has, has none.
+// ledger is what a connection that has moved data counts for Info: 24 bytes, for idle ones have it too. One that never has, has none.
 type ledger struct {
-	tracer *tracer // nil: off
+	segsIn, segsOut uint32    // with data
+	dataAt          uint32    // ms: the latest came
+	busy            uint32    // µs in which data was queued, beside more.busy
+	more            *rarities // nil: none of this has happened
+}
 
-	retransmitted             uint64 // bytes
-	segsIn, segsOut           uint32 // with data
-	dataAt                    sched.Time
+// rarities is what few connections need.
+type rarities struct {
+	tracer                    *tracer       // nil: off
+	retransmitted             uint64        // bytes
 	busy, window, buffer      time.Duration // in which data was queued; of it, limited by the peer's window, and by the send buffer
-	since                     sched.Time    // when limit began
-	limit                     limit
 	timeoutRuns               uint32        // timeouts, those that follow upon one another once
-	timeoutBegan, timeoutTime time.Duration // in such runs; when the last began, as a time
+	timeoutBegan, timeoutTime time.Duration // when the last such run began; how long they lasted
 }
 
 // limit is what keeps a sender from sending faster, as Linux's TCP_INFO tells them apart.
@@ -38,12 +42,23 @@ func (c *Conn) ledger() *ledger {
 	return c.life
 }
 
+// moreLedger is the ledger's more, made if there was none.
+func (c *Conn) moreLedger() *rarities {
+	l := c.ledger()
+	if l.more == nil {
+		l.more = new(rarities)
+	}
+	return l.more
+}
+
+// milliClock is an instant in milliseconds, modulo 2^32.
+func milliClock(t sched.Time) uint32 { return uint32(uint64(t) / uint64(time.Millisecond)) }
+
 // countSent counts data that is sent, in segments of the wire.
 func (c *Conn) countSent(segs int) {
-	l := c.ledger()
-	l.segsOut += uint32(segs)
-	if l.limit == limitNone {
-		l.limit, l.since = limitBusy, c.now
+	c.ledger().segsOut += uint32(segs)
+	if f := c.snd; f.limit == limitNone {
+		f.limit, f.limitSince = limitBusy, c.now
 	}
 }
 
@@ -51,60 +66,65 @@ func (c *Conn) countSent(segs int) {
 func (c *Conn) countReceived(seg *Segment) {
 	l := c.ledger()
 	l.segsIn += uint32(max(seg.Segs, 1))
-	l.dataAt = c.now
+	l.dataAt = milliClock(c.now)
 }
 
 // countTimeout counts an expiry of the retransmission timer; first: the one before was answered.
 func (c *Conn) countTimeout(first bool) {
-	l := c.ledger()
 	if first {
-		l.timeoutRuns++
-		l.timeoutBegan = time.Duration(c.now)
+		m := c.moreLedger()
+		m.timeoutRuns++
+		m.timeoutBegan = time.Duration(c.now)
 	}
 }
 
 // timeoutsOver: something is acknowledged after timeouts.
 func (c *Conn) timeoutsOver() {
-	if l := c.life; l != nil && l.timeoutBegan > 0 {
-		l.timeoutTime += time.Duration(c.now) - l.timeoutBegan
-		l.timeoutBegan = 0
+	if l := c.life; l != nil && l.more != nil && l.more.timeoutBegan > 0 {
+		l.more.timeoutTime += time.Duration(c.now) - l.more.timeoutBegan
+		l.more.timeoutBegan = 0
 	}
 }
 
 // noteLimit takes down what limits the sender now: called when it has sent what it may, and when nothing is left.
 func (c *Conn) noteLimit() {
-	l := c.life
-	if l == nil || l.limit == limitNone {
+	f := c.snd
+	if f == nil || f.limit == limitNone {
 		return
 	}
 	now := limitBusy
-	switch f := c.snd; {
-	case f == nil || f.queue.Size() == 0:
+	switch unsent := c.Unsent(); {
+	case f.queue.Size() == 0:
 		now = limitNone
-	case c.Unsent() > 0 && (c.sndUna+Seq(c.sndWnd)).minus(c.sndNxt) < min(c.Unsent(), c.payloadMSS()):
+	case unsent > 0 && (c.sndUna+Seq(c.sndWnd)).minus(c.sndNxt) < min(unsent, c.payloadMSS()):
 		now = limitWindow
-	case c.Unsent() == 0 && c.is(sendFull) && !f.limited:
+	case unsent == 0 && c.is(sendFull) && !f.limited:
 		now = limitBuffer
 	}
-	if now != l.limit {
-		l.settle(c.now)
-		l.limit = now
+	if now != f.limit {
+		c.settleLimit(f)
+		f.limit = now
 	}
 }
 
-// settle adds the time since the last change.
-func (l *ledger) settle(now sched.Time) {
-	d := now.Sub(l.since)
-	l.since = now
-	if l.limit == limitNone {
+// settleLimit adds the time since the limit has begun.
+func (c *Conn) settleLimit(f *flight) {
+	d := c.now.Sub(f.limitSince)
+	f.limitSince = c.now
+	if f.limit == limitNone || d <= 0 {
 		return
 	}
-	l.busy += d
-	switch l.limit {
+	l := c.ledger()
+	if us := uint64(l.busy) + uint64(d/time.Microsecond); us <= math.MaxUint32 {
+		l.busy = uint32(us)
+	} else {
+		c.moreLedger().busy += d
+	}
+	switch f.limit {
 	case limitWindow:
-		l.window += d
+		c.moreLedger().window += d
 	case limitBuffer:
-		l.buffer += d
+		c.moreLedger().buffer += d
 	}
 }
 
@@ -168,19 +188,24 @@ func (c *Conn) linuxInfo(i *Info) {
 	if c.state.synchronized() {
 		i.DeliveredSegments = 1 // the SYN
 	}
+	if f := c.snd; f != nil && f.limit != limitNone {
+		c.settleLimit(f)
+	}
 	l := c.life
 	if l == nil {
 		return
 	}
-	now := *l
-	now.settle(c.now)
-	i.BytesRetransmitted = l.retransmitted
 	i.DataSegmentsSent, i.DataSegmentsReceived = uint64(l.segsOut), uint64(l.segsIn)
 	if l.segsIn > 0 {
-		i.LastDataReceived = c.now.Sub(l.dataAt)
+		i.LastDataReceived = time.Duration(milliClock(c.now)-l.dataAt) * time.Millisecond
 	}
-	i.BusyTime, i.WindowLimited, i.BufferLimited = now.busy, now.window, now.buffer
-	i.TimeoutRuns, i.TimeoutTime = uint64(l.timeoutRuns), l.timeoutTime
+	i.BusyTime = time.Duration(l.busy) * time.Microsecond
+	if m := l.more; m != nil {
+		i.BytesRetransmitted = m.retransmitted
+		i.BusyTime += m.busy
+		i.WindowLimited, i.BufferLimited = m.window, m.buffer
+		i.TimeoutRuns, i.TimeoutTime = uint64(m.timeoutRuns), m.timeoutTime
+	}
 	first := max(int(l.segsOut)-int(c.retransmits), 0)
 	i.DeliveredSegments += uint64(max(first-unacked, 0))
 	if c.snd != nil {

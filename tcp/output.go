@@ -212,7 +212,7 @@ func (c *Conn) outputLost(f *flight, seg *Segment) bool {
 	c.noteResent(begin+Seq(n), n)
 	segs := c.fillData(f, seg, begin, data, mss, flags)
 	c.retransmits += uint32(segs)
-	c.ledger().retransmitted += uint64(data)
+	c.moreLedger().retransmitted += uint64(data)
 	c.sendECT(seg, data, true)
 	if f.phase == phaseLoss {
 		f.resent += segs

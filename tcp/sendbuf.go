@@ -27,6 +27,9 @@ type flight struct {
 	full, wasFull bool   // it did so in this round trip, in the one before
 	held          bool   // something to send waits for its time: see paced
 	backlogged    bool   // see SetBacklogged
+
+	limit      limit // what limits the sender, since limitSince
+	limitSince sched.Time
 }
 
 // flight is c.snd, taken from the pool if there was none.
@@ -43,6 +46,7 @@ func (c *Conn) flight() *flight {
 		c.backoff = 0
 		f.roundEnd, f.smallEnd, f.limited = c.sndNxt, c.sndUna, false
 		f.full, f.wasFull, f.held, f.backlogged = false, false, false, false
+		f.limit = limitNone
 		f.board.rate.begin(c)
 		f.pushing = pushing{release: c.sndUna, corkAt: sched.Never}
 		c.snd = f
@@ -56,6 +60,7 @@ func (c *Conn) dropFlight() {
 	if f == nil {
 		return
 	}
+	c.settleLimit(f)
 	c.snd = nil
 	if !f.persist {
 		c.backoff = f.backoff // RFC 6298 §5.7: until there is a sample, which the next data gives
@@ -65,7 +70,6 @@ func (c *Conn) dropFlight() {
 	c.writable()
 	f.queue.Clear()
 	c.cfg.flights.Put(f)
-	c.noteLimit()
 }
 
 // queueStart is the sequence number of the first byte in the queue: SND.UNA, or behind the SYN.

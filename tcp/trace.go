@@ -65,23 +65,23 @@ type tracer struct {
 // any, nor keep the Event.
 func (c *Conn) SetTrace(fn func(*Event)) {
 	if fn == nil {
-		if c.life != nil {
-			c.life.tracer = nil
+		if c.tracer() != nil {
+			c.life.more.tracer = nil
 		}
 		return
 	}
 	t := &tracer{fn: fn, rtos: c.Timeouts(), cwnd: -1, state: c.state}
-	c.ledger().tracer = t
+	c.moreLedger().tracer = t
 	t.emit(c, &Event{Kind: EventState})
 	t.look(c)
 }
 
 // tracer is the tracer, nil if there is none.
 func (c *Conn) tracer() *tracer {
-	if c.life == nil {
+	if c.life == nil || c.life.more == nil {
 		return nil
 	}
-	return c.life.tracer
+	return c.life.more.tracer
 }
 
 // emit completes an event and tells it.
