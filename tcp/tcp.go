@@ -2,7 +2,8 @@
 // the time and the application's calls, and asks it for the segments to send and for the instant at which it wants to be called again.
 //
 // The rules that it follows, beside RFC 9293: options and windows by RFC 7323 and RFC 2018, retransmission by RFC 6298, loss recovery by
-// RFC 5681, RFC 6582, RFC 6675, RFC 3042 and RFC 9937 (PRR), protection against strangers by RFC 5961 and RFC 5927, and the requirements
+// RACK-TLP (RFC 8985), RFC 5681, RFC 6582, RFC 6675, RFC 3042, RFC 9937 (PRR), F-RTO (RFC 5682), Eifel (RFC 3522, RFC 4015) and D-SACK
+// (RFC 2883, RFC 3708), protection against strangers by RFC 5961 and RFC 5927, and the requirements
 // of RFC 1122 as RFC 9293 repeats them.
 package tcp
 
@@ -55,4 +56,6 @@ const (
 	// FastOpenCutOff: opened with data on the SYN, and never heard of again.
 	FastOpenCutOff
 	UrgentData // the peer has sent urgent data that is not read: see UrgentAhead
+	// PathSuspect: R1 was reached (RFC 9293 §3.8.3): the way to the peer may be gone, and is to be looked up again.
+	PathSuspect
 )

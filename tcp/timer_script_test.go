@@ -88,6 +88,16 @@ func TestRetransmissionTimer(t *testing.T) {
 			event failed done`},
 	})
 	runScripts(t, active, []script{
+		{"R1: the way is to be looked up again at the third timeout (RFC 9293 §3.8.3)", `
+			write 100
+			> P. 1:101(100) ack 1
+			+.3 > P. 1:101(100) ack 1
+			+.6 > P. 1:101(100) ack 1
+			event !pathsuspect
+			+1.2 > P. 1:101(100) ack 1
+			event pathsuspect
+			+2.4 > P. 1:101(100) ack 1
+			event !pathsuspect`},
 		{"the user timeout (RFC 5482)", `
 			usertimeout 2
 			write 100

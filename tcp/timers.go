@@ -11,9 +11,10 @@ import (
 // that loses three of ten packets in either direction half of all attempts fail, nine in a row once in 500 times, 23 never. But for an orphan
 // whose peer keeps its window closed the probes are numbered, whether they are answered or not.
 const (
-	dataRetries  = 22
-	synRetries   = 7
-	orphanProbes = 8
+	suspectRetries = 3 // R1: "at least 3 retransmissions" (§3.8.3, SHLD-10)
+	dataRetries    = 22
+	synRetries     = 7
+	orphanProbes   = 8
 )
 
 // sendTimer is the retransmission timer (RFC 6298) or, when nothing is in flight, the persist timer (RFC 9293 §3.8.6.1).
@@ -145,6 +146,9 @@ func (c *Conn) expireSend(f *flight) {
 		c.noteCutOff(f)
 		c.countTimeout(f.expiries == 1)
 		c.retransmissionTimeout(f)
+		if f.expiries == suspectRetries {
+			c.events |= PathSuspect
+		}
 	}
 	f.backoff = min(f.backoff+1, maxBackoff) // RFC 6298 §5.5
 	c.restartTimer(f)

@@ -322,6 +322,9 @@ func (t *TCP) mayTake(seg *tcp.Segment) bool {
 // held.
 func (t *TCP) settle(now sched.Time, ev tcp.Events) Ready {
 	ev |= t.conn.TakeEvents()
+	if ev&tcp.PathSuspect != 0 {
+		t.pathGen-- // refreshPath looks the way up again
+	}
 	if ev&tcp.TimeWaitNow != 0 && t.inTable {
 		t.inTable = false
 		t.stack.enterTimeWait(now, t)

@@ -273,7 +273,7 @@ func (e *End) state() string {
 
 func (r *runner) checkEvents(args []string) error {
 	names := map[string]tcp.Events{"readable": tcp.Readable, "writable": tcp.Writable, "connected": tcp.Connected, "failed": tcp.Failed,
-		"timewait": tcp.TimeWaitNow, "done": tcp.Done}
+		"timewait": tcp.TimeWaitNow, "done": tcp.Done, "pathsuspect": tcp.PathSuspect}
 	events := r.end.Events
 	r.end.Events = 0
 	for _, arg := range args {

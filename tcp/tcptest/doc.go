@@ -23,7 +23,7 @@
 // connection is the milliseconds since the script began, and * in TS is anything. In expectations also nomss, nosackOK, nowscale, noTS,
 // nosack: the option is not there.
 //
-//	config KEY=VALUE…    before the first call: mss iss irs gso cc ts=off sack=off wscale=off minrto maxrto delack timewait finwait2
+//	config KEY=VALUE…    before the first call: mss iss irs gso cc ts=off sack=off wscale=off rack=off tlp=off frto=off dsack=off reordering granularity minrto maxrto delack timewait finwait2
 //	                     usertimeout (seconds) sndbuf rcvbuf (bytes)
 //	connect              active open
 //	listen [manual]      passive open; manual: the SYN waits for open or refuse
@@ -38,7 +38,7 @@
 //
 //	state NAME           one of RFC 9293's, or LISTEN
 //	err ERROR            Conn.Err; none: nil
-//	event NAME…          came since the last event line; !NAME: did not. Names: readable writable connected failed timewait done
+//	event NAME…          came since the last event line; !NAME: did not. Names: readable writable connected failed timewait done pathsuspect
 //	deadline SECONDS     Conn.Deadline is so far from now; none: Never
 //	info KEY=N…          of Conn.Info; durations in seconds: state rtt rttvar rto cwnd ssthresh mss sndwnd rcvwnd sent acked received
 //	                     retransmits rtos ooo dupacks inflight sndq rcvq
