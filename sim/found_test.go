@@ -13,6 +13,10 @@ func TestFound(t *testing.T) {
 			"rc.dup=1 rc.reorder=2 rc.depth=1 rc.rate=5 ba=6"},
 		{"BBR paced a segment for longer than the RTO", 2800, "scenario=12 a.cc=2 b.nosack=1 routers=2 ab.loss=5 ab.reorder=1 ba.delay=5 " +
 			"ba.reorder=2 b.mss=1"},
+		{"the same, when the RTO had been backed off", 21588, "scenario=11 a.cc=2 a.nots=1 a.nosack=1 b.cc=1 routers=2 ab.loss=4 ab.queue=3 " +
+			"ba.corrupt=2 ba.queue=3 bulk=1"},
+		{"the same, when the RTO had been backed off", 21039, "scenario=18 a.cc=2 a.nosack=1 b.nots=1 v6=1 ab.loss=5 how=1 b.read=3 " +
+			"b.readgap=2 a.mss=1"},
 		{"Output changed its mind about pacing", 521, "scenario=9 a.cc=2 mtu=3 routers=1 ab.loss=3 ab.reorder=1 ab.corrupt=1 ba.jitter=1 " +
 			"ba.loss=1 every=1 b.size=1"},
 	} {

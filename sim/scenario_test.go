@@ -283,7 +283,10 @@ func overflow(t *trial) {
 	}
 	t.world.Every(every, func() bool {
 		l.Take(1)
-		return t.world.Now() < 300*time.Second
+		if t.over() {
+			l.Close()
+		}
+		return !t.over()
 	})
 }
 

@@ -59,14 +59,7 @@ func tryTraced(c *choices, trace func(Event)) error {
 // finish runs until all have done what they planned, and then until nothing is left of the connections.
 func (t *trial) finish() error {
 	w := t.world
-	done, err := w.RunWhile(t.limit, func() bool {
-		for _, k := range t.talkers {
-			if !k.over {
-				return true
-			}
-		}
-		return false
-	})
+	done, err := w.RunWhile(t.limit, func() bool { return !t.over() })
 	if err != nil {
 		return err
 	}
@@ -86,6 +79,16 @@ func (t *trial) finish() error {
 		err = fmt.Errorf("flows are left in a table an hour after all connections were closed")
 	}
 	return err
+}
+
+// over reports whether all talkers are.
+func (t *trial) over() bool {
+	for _, k := range t.talkers {
+		if !k.over {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *trial) checkEnd(i int, k *talker, done bool) error {
@@ -124,6 +127,7 @@ func (t *trial) hostConfig(name string) HostConfig {
 			NoTimestamps: rarely(c, name+".nots", false, true), NoSACK: rarely(c, name+".nosack", false, true),
 			NoWindowScale:        rarely(c, name+".nowscale", false, true),
 			NoSlowStartAfterIdle: rarely(c, name+".noidle", false, true), Pacing: rarely(c, name+".pacing", false, true),
+			SynRetries: 20, SynAckRetries: 20, // or a path that loses three packets in ten now and then fails to open
 			SynCookies:      cookies,
 			AbortOnOverflow: rarely(c, name+".abort", false, true), NoRFC1337: rarely(c, name+".no1337", false, true),
 			ECN:        mostly(c, name+".ecn", tcp.ECNDefault, tcp.ECNAsk, tcp.AccECNAsk, tcp.AccECNAccept, tcp.AccECNAcceptAsk, tcp.ECNOff),

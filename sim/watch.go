@@ -246,7 +246,10 @@ func (w *watch) acknowledges(v *view) error {
 	if ack > w.peer.top {
 		return fmt.Errorf("acknowledges %d, of which %d were sent", ack, w.peer.top)
 	}
-	if ack < w.acked && !w.host.cookies {
+	if ack < w.acked && w.host.cookies { // it has forgotten the connection, and begun it anew
+		w.acked, w.edge, w.top = ack, 0, 1
+	}
+	if ack < w.acked {
 		return fmt.Errorf("acknowledges %d after %d", ack, w.acked)
 	}
 	w.acked = ack

@@ -63,6 +63,12 @@ func (c *Conn) paced(f *flight) bool {
 	if c.pacingRate() == 0 {
 		return false
 	}
+	if c.pace.most == 0 {
+		// A model that thinks little of the path makes nobody wait for longer than a loss would.
+		if c.pace.next = min(c.pace.next, c.lastSent.Add(c.rto(f))); c.pace.next <= c.now {
+			return false
+		}
+	}
 	if f.phase == phaseLoss && f.pipe() == 0 {
 		return false // the retransmission timer has waited long enough
 	}
@@ -81,9 +87,6 @@ func (c *Conn) spend(n int) {
 		return
 	}
 	gap := time.Duration(int64(n) * int64(time.Second) / r)
-	if c.pace.most == 0 {
-		gap = min(gap, c.rto(c.snd)) // a model that thinks little of the path makes nobody wait for longer than a loss would
-	}
 	c.pace.next = c.now.Add(gap - min(max(c.now.Sub(c.pace.next), 0), gap/2))
 }
 
