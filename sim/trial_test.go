@@ -127,6 +127,8 @@ func (t *trial) hostConfig(name string) HostConfig {
 			NoTimestamps: rarely(c, name+".nots", false, true), NoSACK: rarely(c, name+".nosack", false, true),
 			NoWindowScale:        rarely(c, name+".nowscale", false, true),
 			NoSlowStartAfterIdle: rarely(c, name+".noidle", false, true), Pacing: rarely(c, name+".pacing", false, true),
+			Reordering: rarely(c, name+".reordering", 0, 10), NoRACK: rarely(c, name+".norack", false, true), NoTLP: rarely(c, name+".notlp", false, true),
+			NoFRTO: rarely(c, name+".nofrto", false, true), NoDSACK: rarely(c, name+".nodsack", false, true),
 			SynRetries: 20, SynAckRetries: 20, // or a path that loses three packets in ten now and then fails to open
 			SynCookies:      cookies,
 			AbortOnOverflow: rarely(c, name+".abort", false, true), NoRFC1337: rarely(c, name+".no1337", false, true),
@@ -211,9 +213,10 @@ func orMost(n int) int {
 // options chooses what a connection's end starts with.
 func (t *trial) options(name string) *tcp.Options {
 	return &tcp.Options{
-		Nagle:     rarely(t.choices, name+".nagle", false, true),
-		MSS:       rarely(t.choices, name+".mss", 0, 256, 536, 1400),
-		KeepAlive: rarely(t.choices, name+".keepalive", tcp.KeepAlive{}, tcp.KeepAlive{Idle: time.Second, Interval: 5 * time.Second, Count: 200}),
+		DeferAccept: rarely(t.choices, name+".defer", 0, 2*time.Second),
+		Nagle:       rarely(t.choices, name+".nagle", false, true),
+		MSS:         rarely(t.choices, name+".mss", 0, 256, 536, 1400),
+		KeepAlive:   rarely(t.choices, name+".keepalive", tcp.KeepAlive{}, tcp.KeepAlive{Idle: time.Second, Interval: 5 * time.Second, Count: 200}),
 	}
 }
 
