@@ -129,7 +129,7 @@ func (c *Conn) begin() {
 	c.watch = c.host.watch(k)
 	c.watch.conn = c
 	c.out, c.in = streamOf(k), streamOf(tuple{k.remote, k.local})
-	if far := c.watch.peer; far != nil && far.conn != nil {
+	if far := c.watch.peer; far != nil && far.conn != nil && far.conn.peer == nil { // else a SYN cookie has begun it anew
 		c.peer, far.conn.peer = far.conn, c
 	}
 	c.host.world.live = append(c.host.world.live, c)

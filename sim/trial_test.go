@@ -98,7 +98,7 @@ func (t *trial) checkEnd(i int, k *talker, done bool) error {
 		return fmt.Errorf("talker %d has no connection after %v", i, t.world.Now())
 	case !k.over && !done && t.cut:
 		k.end(k.conn.Abort()) // it waits for what never comes, and is free to
-	case !k.over && !done && t.mayFail && k.conn.Peer() != nil && k.conn.Peer().over:
+	case !k.over && !done && t.mayFail && (k.conn.Peer() == nil || k.conn.Peer().over):
 		k.end(k.conn.Abort()) // the other end has given up, in silence
 	case !k.over && !done:
 		return fmt.Errorf("talker %d (%v) is not done after %v: sent %d and received %d bytes, eof %v, state %v", i, k.conn, t.world.Now(),

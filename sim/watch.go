@@ -247,7 +247,7 @@ func (w *watch) acknowledges(v *view) error {
 		return fmt.Errorf("acknowledges %d, of which %d were sent", ack, w.peer.top)
 	}
 	if ack < w.acked && w.host.cookies { // it has forgotten the connection, and begun it anew
-		w.acked, w.edge, w.top = ack, 0, 1
+		w.acked, w.edge = ack, 0
 	}
 	if ack < w.acked {
 		return fmt.Errorf("acknowledges %d after %d", ack, w.acked)

@@ -78,6 +78,7 @@ func (s *Stack) takeCookie(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 		t.mu.Unlock()
 		return true
 	}
+	t.takeFirst(seg)
 	ev := t.conn.Accept(s.cfg.TCP, now, &rec, seg)
 	t.output(now)
 	t.settle(now, ev)

@@ -263,6 +263,7 @@ func (o *opening) accept(now sched.Time, seg *tcp.Segment, b *batch) {
 		t.init(s, o.flow.key, o.iface, o.foreign)
 	}
 	t.manner = o.manner
+	t.takeFirst(seg)
 	ev := t.conn.Accept(s.cfg.TCP, now, &o.rec, seg)
 	o.dead = true
 	s.timers.Cancel(&o.timer)

@@ -307,10 +307,26 @@ func (t *TCP) input(now sched.Time, seg *tcp.Segment, m *ip.Meta, b *batch) bool
 	return true
 }
 
+// takeFirst reserves memory for the data of the segment that makes the connection. What there is none for is taken off it: the peer sends
+// it again.
+func (t *TCP) takeFirst(seg *tcp.Segment) {
+	least := leastFootprint(seg)
+	if least == 0 || t.stack.memory.received.reserve(t.received, least) {
+		t.received += least
+		return
+	}
+	seg.Payload.Clear()
+	seg.Flags &^= wire.FIN
+	t.stack.stats.memoryDrops.Add(1)
+}
+
+// leastFootprint is the memory that the data of a segment takes, after the copy of what fills less than a quarter of its chunk.
+func leastFootprint(seg *tcp.Segment) int { return min(seg.Payload.Footprint(), 4*seg.Payload.Size()) }
+
 // mayTake reserves memory for the data of a segment, if there is some: within the budget, or because the reader waits for just this.
 func (t *TCP) mayTake(seg *tcp.Segment) bool {
 	m := &t.stack.memory.received
-	least := min(seg.Payload.Footprint(), 4*seg.Payload.Size()) // after the copy of what fills less than a quarter of its chunk
+	least := leastFootprint(seg)
 	if m.reserve(t.received, least) || t.conn.ReadSize() == 0 && t.conn.InOrder(seg) && m.reserveLast(least) {
 		t.received += least
 		return true
