@@ -50,6 +50,7 @@ var infoFields = map[string]infoField{
 	"tcpi_received_ce":          func(i *tcp.Info) operand { return number(int64(i.ECN.ReceivedCE)) },
 	"weir_undos":                func(i *tcp.Info) operand { return number(int64(i.Undos)) },
 	"weir_loss_probes":          func(i *tcp.Info) operand { return number(int64(i.LossProbes)) },
+	"tcpi_rcv_rtt":              func(i *tcp.Info) operand { return micros(i.ReceiveRTT) },
 	"tcpi_ca_state":             func(i *tcp.Info) operand { return number(int64(i.CAState)) },
 	"tcpi_retransmits":          func(i *tcp.Info) operand { return number(int64(i.Retries)) },
 	"tcpi_probes":               func(i *tcp.Info) operand { return number(int64(i.Probes)) },

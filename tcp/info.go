@@ -46,6 +46,7 @@ type Info struct {
 	Probes                         int           // window or keepalive probes without an answer
 	Backoff                        int           // doublings of the RTO
 	DelayedAck                     time.Duration // after which an ACK is sent at the latest
+	ReceiveRTT                     time.Duration // the round trip as the receiver of data sees it; 0: not known
 	AdvertisedMSS                  int           // what our SYN announced
 	PathMTU                        int           // 0: not known here
 	Unacked                        int           // segments sent and not acknowledged, those that are SACKed or lost included

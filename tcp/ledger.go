@@ -168,6 +168,7 @@ func (c *Conn) segments(bytes int) int {
 func (c *Conn) linuxInfo(i *Info) {
 	i.CAState = c.caState()
 	i.DelayedAck = c.cfg.delayedAck()
+	i.ReceiveRTT = time.Duration(c.rcvRTT) * time.Millisecond
 	i.AdvertisedMSS = int(c.ourMSS)
 	i.ReceiveSpace = int(c.rcvWnd)
 	i.Rehashes = uint64(c.Timeouts())
