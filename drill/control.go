@@ -124,6 +124,8 @@ func (f *file) readiness() (ev int64) {
 			return in
 		}
 		return 0
+	case f.udp != nil && f.udp.Waiting():
+		return in | out
 	case f.udp != nil:
 		return out
 	case f.tcp == nil:

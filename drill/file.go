@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"github.com/weirnet/weir/internal/stack"
 	"github.com/weirnet/weir/sched"
@@ -21,7 +22,8 @@ type fileKind uint8
 const (
 	socketFile fileKind = iota
 	pipeFile
-	plainFile
+	plainFile // endless, for sendfile
+	epollFile
 )
 
 // file is what a descriptor stands for: a socket with what a kernel keeps of it beside the connection.
@@ -51,10 +53,13 @@ type file struct {
 	errTaken   bool   // SO_ERROR has reported the connection's error
 	readAt     uint32 // place in the peer's stream
 	wroteAt    uint32 // place in ours
-	sending    []byte // literal bytes
-	lingerOn   bool
-	lingerSecs int64
-	values     map[optionName]int64 // what setsockopt has set, for getsockopt
+	pipe       *pipe
+	epoll      *epoll
+
+	receiveTimeout time.Duration // SO_RCVTIMEO; 0: none
+	lingerOn       bool
+	lingerSecs     int64
+	values         map[optionName]int64 // what setsockopt has set, for getsockopt
 }
 
 // option is a change to a connection; it is told the clock.

@@ -101,11 +101,13 @@ func (c *call) message(i int) (n int, literal []byte) {
 
 // reader is a read of up to n bytes.
 func (f *file) reader(c *call, n int, flags int64, check func(got []byte, src netip.AddrPort) string) step {
+	c.checkFlags(flags, symbols["MSG_DONTWAIT"]|symbols["MSG_WAITALL"]|symbols["MSG_NOSIGNAL"]|symbols["MSG_TRUNC"]|
+		symbols["MSG_OOB"]|symbols["MSG_PEEK"])
 	dontWait := flags&symbols["MSG_DONTWAIT"] != 0
 	if f.stream {
-		return f.streamReader(n, flags, check)
+		return c.timed(f.streamReader(n, flags, check), f.receiveTimeout)
 	}
-	return func() outcome {
+	return c.timed(func() outcome {
 		if f.udp == nil {
 			return fails("ENOTCONN")
 		}
@@ -129,8 +131,21 @@ func (f *file) reader(c *call, n int, flags int64, check func(got []byte, src ne
 			}
 			return ""
 		}
-		_ = c
 		return o
+	}, f.receiveTimeout)
+}
+
+// timed ends a call that waits after the time that SO_RCVTIMEO gives it; 0: none.
+func (c *call) timed(s step, limit time.Duration) step {
+	if limit == 0 {
+		return s
+	}
+	c.wakeAt(c.begin.Add(limit))
+	return func() outcome {
+		if o := s(); !o.wait || c.r.clock.Now() < c.begin.Add(limit) {
+			return o
+		}
+		return fails("EAGAIN")
 	}
 }
 
@@ -145,7 +160,7 @@ func (f *file) streamReader(n int, flags int64, check func([]byte, netip.AddrPor
 		if f.tcp.Connected() != nil && f.connecting && errIs(f.tcp.Connected(), "EAGAIN") {
 			return f.readError(stack.ErrWouldBlock, dontWait)
 		}
-		buf := make([]byte, max(n-len(got), 0))
+		buf := make([]byte, min(max(n-len(got), 0), max(f.tcp.Info().ReceiveQueue, 1)))
 		k, err := f.receive(buf, flags)
 		got = append(got, buf[:k]...)
 		switch {
@@ -266,9 +281,7 @@ func (f *file) writer(c *call, n int, literal []byte, flags int64, to netip.Addr
 	if flags&symbols["MSG_FASTOPEN"] != 0 && f.tcp == nil {
 		return f.fastWriter(c, func() []byte { return f.bytes(n, literal) }, to, dontWait)
 	}
-	if c.refusesFlags(flags) {
-		return always(fails("EINVAL"))
-	}
+	c.checkFlags(flags, symbols["MSG_DONTWAIT"]|symbols["MSG_NOSIGNAL"]|symbols["MSG_MORE"]|symbols["MSG_OOB"])
 	var data []byte
 	done := 0
 	return func() outcome {
@@ -313,13 +326,11 @@ func (f *file) write(b []byte, flags int64) (int, error) {
 	return f.tcp.Send(b, with)
 }
 
-// refusesFlags reports whether the host cannot do what flags ask for.
-func (c *call) refusesFlags(flags int64) bool {
-	known := symbols["MSG_DONTWAIT"] | symbols["MSG_NOSIGNAL"] | symbols["MSG_MORE"] | symbols["MSG_OOB"]
+// checkFlags refuses flags that the host does not know.
+func (c *call) checkFlags(flags, known int64) {
 	if other := flags &^ known; other != 0 {
 		c.bad("%s: the host does not know the flags 0x%x", c.ev.name, other)
 	}
-	return false
 }
 
 func (c *call) sendDatagram(f *file, n int, literal []byte, to netip.AddrPort) outcome {

@@ -3,6 +3,7 @@ package drill
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
@@ -40,6 +41,7 @@ var sockOptions = map[optionName]sockOption{
 		start: func(o *tcp.Options, v int64) { o.MaxPacingRate = v },
 		live:  func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetMaxPacingRate(v); return nil },
 	},
+	{"SOL_SOCKET", "SO_RCVTIMEO"}:     {setValue: setReceiveTimeout, getValue: getReceiveTimeout},
 	{"SOL_SOCKET", "SO_REUSEADDR"}:    {set: keep}, // bind, listen and connect look at it
 	{"SOL_SOCKET", "SO_REUSEPORT"}:    {set: keep},
 	{"SOL_SOCKET", "SO_BINDTODEVICE"}: {setValue: setDevice},
@@ -323,6 +325,28 @@ func getCongestion(_ *call, f *file, v value) string {
 	}
 	if f.tcp != nil && v.kind == textValue && f.tcp.Info().Congestion != v.text {
 		return fmt.Sprintf("TCP_CONGESTION is %q, expected %q", f.tcp.Info().Congestion, v.text)
+	}
+	return ""
+}
+
+// timeval reads {tv_sec=1, tv_usec=500000}.
+func (c *call) timeval(v value) time.Duration {
+	secs, ok1 := v.field("tv_sec", 0)
+	usecs, ok2 := v.field("tv_usec", 1)
+	if v.kind != structValue || !ok1 || !ok2 || secs.kind != numberValue || usecs.kind != numberValue {
+		c.bad("argument 4 of %s is %s: expected {tv_sec=1, tv_usec=500000}", c.ev.name, v)
+	}
+	return secondsOf(secs.number) + time.Duration(usecs.number)*time.Microsecond
+}
+
+func setReceiveTimeout(c *call, f *file, v value) error {
+	f.receiveTimeout = c.timeval(v)
+	return nil
+}
+
+func getReceiveTimeout(c *call, f *file, v value) string {
+	if want := c.timeval(v); want != f.receiveTimeout {
+		return fmt.Sprintf("SO_RCVTIMEO is %v, expected %v", f.receiveTimeout, want)
 	}
 	return ""
 }

@@ -124,6 +124,13 @@ func (u *UDP) SetReadBuffer(n int) {
 	u.limit = max(n, 4<<10)
 }
 
+// Waiting reports whether ReadFrom would return at once.
+func (u *UDP) Waiting() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.closed || u.err != nil || u.queue.n > 0
+}
+
 // ReadFrom takes the next datagram: what does not fit into p is dropped, and truncated says so. Errors: ErrWouldBlock, one that an ICMP
 // message brought (connected sockets, once), net.ErrClosed.
 func (u *UDP) ReadFrom(p []byte) (n int, src netip.AddrPort, truncated bool, err error) {
