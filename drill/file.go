@@ -132,7 +132,7 @@ func (c *call) domain(i int) int64 {
 }
 
 // address is a sockaddr argument; ... is the given default.
-func (c *call) address(i int, f *file, dflt netip.AddrPort) netip.AddrPort {
+func (c *call) address(i int, dflt netip.AddrPort) netip.AddrPort {
 	v := c.ev.args[i]
 	switch v.kind {
 	case anyValue:
@@ -142,7 +142,6 @@ func (c *call) address(i int, f *file, dflt netip.AddrPort) netip.AddrPort {
 		if problem != "" {
 			c.bad("argument %d of %s: %s", i+1, c.ev.name, problem)
 		}
-		_ = f
 		return a
 	}
 	c.bad("argument %d of %s is %s: expected ... or {sa_family = AF_INET, sin_port = htons(80), sin_addr = inet_addr(\"192.0.2.1\")}", i+1,
@@ -185,7 +184,7 @@ func callBind(c *call) step {
 		return always(*bad)
 	}
 	set := &c.r.script.set
-	addr := c.address(1, f, netip.AddrPortFrom(netip.Addr{}, set.bindPort))
+	addr := c.address(1, netip.AddrPortFrom(netip.Addr{}, set.bindPort))
 	return func() outcome {
 		switch {
 		case f.isBound || f.tcp != nil || f.listener != nil:
@@ -332,7 +331,7 @@ func callConnect(c *call) step {
 		return always(*bad)
 	}
 	set := &c.r.script.set
-	remote := c.address(1, f, netip.AddrPortFrom(set.remote(), set.connectPort))
+	remote := c.address(1, netip.AddrPortFrom(set.remote(), set.connectPort))
 	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
 	if !f.stream {
 		return func() outcome { return c.connectUDP(f, remote) }

@@ -228,7 +228,7 @@ func callWrite(c *call) step {
 		if v := c.ev.args[4]; v.kind == numberValue && v.number == 0 {
 			dflt = netip.AddrPort{}
 		} else {
-			dflt = c.address(4, f, dflt)
+			dflt = c.address(4, dflt)
 		}
 		to = dflt
 	}

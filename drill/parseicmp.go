@@ -42,7 +42,7 @@ var icmpNames = map[string]icmpCode{
 }
 
 // parseICMP reads: unreachable NAME [mtu N] [QUOTE], time_exceeded, source_quench, echo_request id N seq N (N), echo_reply…
-func (s *scanner) parseICMP(in bool) *icmpSpec {
+func (s *scanner) parseICMP() *icmpSpec {
 	m := &icmpSpec{mtu: -1}
 	s.blanks()
 	at := s.at
@@ -69,7 +69,6 @@ func (s *scanner) parseICMP(in bool) *icmpSpec {
 		m.mtu = int(s.within("an MTU", 0, maxUint32))
 	}
 	s.parseQuote(m)
-	_ = in
 	return m
 }
 

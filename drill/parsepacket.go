@@ -34,7 +34,7 @@ func (s *scanner) parsePacket(in bool) *packetEvent {
 		p.udp = &udpSpec{s.parenthesised("the number of bytes", 0, 65507)}
 	case "icmp", "icmpv4", "icmpv6":
 		s.at += len(s.word())
-		p.icmp = s.parseICMP(in)
+		p.icmp = s.parseICMP()
 	default:
 		p.tcp = s.parseSegment(in)
 	}
@@ -335,7 +335,7 @@ func (s *scanner) parseOption(in bool) optionSpec {
 		o.kind = uint8(wire.TCPOptionTimestamps)
 		s.parseTimestamps(&o, in)
 	case "FO", "FOEXP":
-		s.parseCookie(&o, w == "FOEXP", in)
+		s.parseCookie(&o, w == "FOEXP")
 	case "md5", "ao":
 		s.parseDigest(&o, w, in)
 	case "ECN", "acc_ecn":
@@ -397,7 +397,7 @@ const (
 )
 
 // parseCookie reads FO, FO a1b2c3d4, FO ...
-func (s *scanner) parseCookie(o *optionSpec, experiment, in bool) {
+func (s *scanner) parseCookie(o *optionSpec, experiment bool) {
 	o.kind = uint8(wire.TCPOptionFastOpen)
 	if s.accept("...") {
 		o.any = true
@@ -408,7 +408,6 @@ func (s *scanner) parseCookie(o *optionSpec, experiment, in bool) {
 		o.kind = experimentalKind
 		o.data = append([]byte{fastOpenMagic >> 8, fastOpenMagic & 0xff}, o.data...)
 	}
-	_ = in
 }
 
 // hexBytes reads pairs of hexadecimal digits, perhaps none.
