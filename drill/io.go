@@ -102,7 +102,7 @@ func (c *call) message(i int) (n int, literal []byte) {
 // reader is a read of up to n bytes.
 func (f *file) reader(c *call, n int, flags int64, check func(got []byte, src netip.AddrPort) string) step {
 	c.checkFlags(flags, symbols["MSG_DONTWAIT"]|symbols["MSG_WAITALL"]|symbols["MSG_NOSIGNAL"]|symbols["MSG_TRUNC"]|
-		symbols["MSG_OOB"]|symbols["MSG_PEEK"])
+		symbols["MSG_PEEK"])
 	dontWait := flags&symbols["MSG_DONTWAIT"] != 0
 	if f.stream {
 		return c.timed(f.streamReader(n, flags, check), f.receiveTimeout)
@@ -160,7 +160,7 @@ func (f *file) streamReader(n int, flags int64, check func([]byte, netip.AddrPor
 		if f.tcp.Connected() != nil && f.connecting && errIs(f.tcp.Connected(), "EAGAIN") {
 			return f.readError(stack.ErrWouldBlock, dontWait)
 		}
-		buf := make([]byte, min(max(n-len(got), 0), max(f.tcp.Info().ReceiveQueue, 1)))
+		buf := make([]byte, max(n-len(got), 0))
 		k, err := f.receive(buf, flags)
 		got = append(got, buf[:k]...)
 		switch {
