@@ -130,7 +130,8 @@ func (c *Conn) needless(f *flight, n *ackNews, o *wire.TCPOptions) bool {
 		return false
 	}
 	if u.timeout {
-		if ms := int32(timestamp(c.now, c.tsOffset) - o.TSEcr); ms > 0 {
+		// Without SACK there is no D-SACK to tell a slow ACK from one that was lost, whose echo is as old as the RTO was long.
+		if ms := int32(timestamp(c.now, c.tsOffset) - o.TSEcr); ms > 0 && c.is(useSACK) {
 			c.rtt.adapt(time.Duration(ms) * time.Millisecond)
 		}
 	} else {
