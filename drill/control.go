@@ -144,6 +144,9 @@ func (f *file) readiness() (ev int64) {
 		if eof {
 			ev |= symbols["POLLRDHUP"]
 		}
+		if conn.UrgentAhead() > 0 {
+			ev |= symbols["POLLPRI"]
+		}
 		if conn.SendSpace() > 0 || shut {
 			ev |= out
 		}

@@ -3,6 +3,7 @@ package drill
 import (
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/weirnet/weir/sched"
@@ -29,6 +30,14 @@ type sockOption struct {
 	getValue func(c *call, f *file, v value) string
 }
 
+// onlyInline is for SO_OOBINLINE: urgent data is always received in line (RFC 6093 §6).
+func onlyInline(_ *call, _ *file, v int64) error {
+	if v == 0 {
+		return syscall.EOPNOTSUPP
+	}
+	return nil
+}
+
 // keep is for options of which the host knows nothing and that change nothing a script could see.
 func keep(*call, *file, int64) error { return nil }
 
@@ -42,6 +51,7 @@ var sockOptions = map[optionName]sockOption{
 		live:  func(_ sched.Time, conn *tcp.Conn, v int64) error { conn.SetMaxPacingRate(v); return nil },
 	},
 	{"SOL_SOCKET", "SO_RCVTIMEO"}:     {setValue: setReceiveTimeout, getValue: getReceiveTimeout},
+	{"SOL_SOCKET", "SO_OOBINLINE"}:    {set: onlyInline},
 	{"SOL_SOCKET", "SO_REUSEADDR"}:    {set: keep}, // bind, listen and connect look at it
 	{"SOL_SOCKET", "SO_REUSEPORT"}:    {set: keep},
 	{"SOL_SOCKET", "SO_BINDTODEVICE"}: {setValue: setDevice},
