@@ -79,12 +79,18 @@ type world struct {
 	families []family // that the MTU allows
 }
 
+// newClock makes a world that has patience, and nothing else.
+func newClock(t testing.TB) *world {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return &world{t: t, ctx: ctx, cancel: cancel}
+}
+
 // newWorld makes a world that ends with the test, and whose memory must all have come back then.
 func newWorld(t testing.TB, o options) *world {
 	t.Helper()
 	nstest.TUN(t)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
+	w := newClock(t)
 	dev, err := tun.Open(device, tun.Options{MTU: o.mtu, NoOffload: o.plain})
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +101,7 @@ func newWorld(t testing.TB, o options) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, ctx: ctx, cancel: cancel, stack: s, tun: dev, families: families}
+	w.stack, w.tun, w.families = s, dev, families
 	if o.mtu != 0 && o.mtu < 1280 { // the least that IPv6 works with
 		w.families = families[:1]
 	}
