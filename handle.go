@@ -96,7 +96,7 @@ func (r *TCPRequest) Accept(ctx context.Context) (*TCPConn, error) {
 	if err == nil {
 		if err = c.accepted(ctx); err != nil {
 			r.inner.Cancel()
-			c.linger.Store(0)
+			c.linger().Store(1) // SetLinger(0)
 			_ = c.Close()
 		}
 	}
@@ -118,9 +118,9 @@ func (c *TCPConn) accepted(ctx context.Context) error {
 	defer c.wr.release()
 	return c.wr.await(c.stack, func() error {
 		switch {
-		case c.state.Load()&connDone == 0 && ctx.Err() != nil:
+		case c.state().Load()&connDone == 0 && ctx.Err() != nil:
 			return ctx.Err()
-		case c.state.Load()&connDone == 0:
+		case c.state().Load()&connDone == 0:
 			return stack.ErrWouldBlock
 		case c.sock.Connected() != nil:
 			return syscall.ECONNABORTED

@@ -20,11 +20,15 @@ type TCPConn struct {
 	sock   stack.TCP
 	stack  *Stack
 	rd, wr half
-	linger atomic.Int32 // what SetLinger was given
-	state  atomic.Uint32
 }
 
-// Bits of TCPConn.state.
+// state is what is known of the connection beside its socket.
+func (c *TCPConn) state() *atomic.Uint32 { return &c.rd.note }
+
+// linger is what SetLinger was given, plus 1.
+func (c *TCPConn) linger() *atomic.Uint32 { return &c.wr.note }
+
+// Bits of TCPConn.state().
 const (
 	connDone   = 1 << iota // the handshake is over
 	connClosed             // Close was called
@@ -44,11 +48,10 @@ func (s *Stack) newTCPConn(network string) *TCPConn {
 	c := &TCPConn{stack: s}
 	switch network {
 	case "tcp4":
-		c.state.Store(connIPv4)
+		c.state().Store(connIPv4)
 	case "tcp6":
-		c.state.Store(connIPv6)
+		c.state().Store(connIPv6)
 	}
-	c.linger.Store(-1)
 	c.sock.SetNotifier((*tcpNotifier)(c))
 	return c
 }
@@ -59,7 +62,7 @@ type tcpNotifier TCPConn
 // Notify wakes who waits for what has come about.
 func (n *tcpNotifier) Notify(r stack.Ready) {
 	if r&stack.ConnReady != 0 {
-		n.state.Or(connDone)
+		(*TCPConn)(n).state().Or(connDone)
 	}
 	if r&stack.ReadReady != 0 {
 		n.rd.wake()
@@ -77,7 +80,7 @@ func (c *TCPConn) fail(op, call string, err error) error {
 
 // network is the name under which the connection was asked for.
 func (c *TCPConn) network() string {
-	switch state := c.state.Load(); {
+	switch state := c.state().Load(); {
 	case state&connIPv4 != 0:
 		return "tcp4"
 	case state&connIPv6 != 0:
@@ -121,7 +124,7 @@ func (c *TCPConn) read(p []byte) (n int, err error) {
 
 // open returns net.ErrClosed after Close.
 func (c *TCPConn) open() error {
-	if c.state.Load()&connClosed != 0 || c.stack.inner.Closed() {
+	if c.state().Load()&connClosed != 0 || c.stack.inner.Closed() {
 		return net.ErrClosed
 	}
 	return nil
@@ -173,7 +176,7 @@ func (c *TCPConn) act(call string, fn func() error) error {
 // Close ends the connection for this program: calls under way and later ones give net.ErrClosed. What was written is still sent (see
 // SetLinger). If something was not read, the peer gets a RST.
 func (c *TCPConn) Close() error {
-	linger := c.linger.Load()
+	linger := int(c.linger().Load()) - 1
 	if !c.shut(linger == 0) {
 		return c.fail("close", "close", net.ErrClosed)
 	}
@@ -187,7 +190,7 @@ func (c *TCPConn) Close() error {
 
 // shut is Close without its waiting; false: it was closed already.
 func (c *TCPConn) shut(reset bool) bool {
-	if c.state.Or(connClosed)&connClosed != 0 {
+	if c.state().Or(connClosed)&connClosed != 0 {
 		return false
 	}
 	if reset {
@@ -267,7 +270,7 @@ func (c *TCPConn) SetLinger(sec int) error {
 	if err := c.open(); err != nil {
 		return c.set(err)
 	}
-	c.linger.Store(int32(max(-1, min(sec, 1<<30))))
+	c.linger().Store(uint32(max(-1, min(sec, 1<<30)) + 1))
 	return nil
 }
 

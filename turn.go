@@ -14,6 +14,7 @@ import (
 // end. (The turn is no sync.Mutex because a goroutine that waits for one is not idle in the eyes of testing/synctest.)
 type half struct {
 	turn atomic.Uint32          // turnFree, turnHeld or turnWanted
+	note atomic.Uint32          // the owner's, in the place that alignment leaves
 	park atomic.Pointer[waiter] // the holder, while it is about to wait or waits
 	slow atomic.Pointer[slow]   // made when a deadline is set or two want the turn
 }

@@ -14,6 +14,9 @@ type Node struct {
 	slot       uint16  // 1 + index into Wheel.slots; 0: not armed
 }
 
+// At is the instant that the latest Arm has set, or when the wheel stood if that had passed.
+func (n *Node) At() Time { return n.at }
+
 const (
 	digitBits = 6 // of the instant, that one level of the wheel resolves
 	digits    = 1 << digitBits

@@ -104,7 +104,10 @@ func (c *Conn) advance(f *flight, ack Seq, d *delivery) int {
 	if f.phase == phaseOpen {
 		f.point = later(f.point, ack-1)
 	}
-	c.clear(synOut)
+	if c.is(synOut) {
+		c.clear(synOut)
+		d.bytes-- // the SYN is no data
+	}
 	c.writable()
 	return n
 }
@@ -132,7 +135,7 @@ func (c *Conn) progress(f *flight) {
 	c.timeoutsOver()
 	f.expiries = 0
 	f.stalled = c.now
-	c.err = nil // what ICMP told is over
+	c.noteReason(nil) // what ICMP told is over
 	if c.sndUna != c.sndNxt {
 		c.restartTimer(f)
 		c.scheduleProbe(f)

@@ -13,8 +13,8 @@ func (c *Conn) CloseWrite(now sched.Time) error {
 	c.tick(now)
 	switch c.state {
 	case Closed:
-		if c.err != nil {
-			return c.err
+		if err := c.reason(); err != nil {
+			return err
 		}
 		return syscall.ENOTCONN
 	case Established:
@@ -107,7 +107,7 @@ func (c *Conn) Abort(now sched.Time, err error) Events {
 	case SynReceived, Established, FinWait1, FinWait2, CloseWait:
 		c.set(pendRST) // RFC 9293 §3.10.5
 	}
-	c.err = err
+	c.noteReason(err)
 	if err != nil {
 		c.events |= Failed
 	}

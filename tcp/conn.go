@@ -8,7 +8,7 @@ import (
 	"github.com/weirnet/weir/tcp/cc"
 )
 
-// Conn is one connection. It is at most 424 bytes (a test): congestion state and the state of data under way are objects of their own,
+// Conn is one connection. It is at most 320 bytes (a test): congestion state and the state of data under way are objects of their own,
 // and the latter are held only while there is any. The zero Conn is CLOSED and becomes a connection by Connect or Accept, once; it must
 // not be copied then.
 // Every method that takes now uses max(now, the latest seen).
@@ -19,10 +19,7 @@ type Conn struct {
 	rcv  *inflow   // data received and not read; nil: none
 	hist *history  // of losses; nil: there were none
 	ecn  *ecnState // nil: not asked for, and not agreed on
-	err  error     // why the connection failed; before that, the last ICMP error, to be the reason if it times out
-
-	fast *fastOpen // Fast Open under way; nil: none
-	life *ledger   // counters of one that has moved data, and its tracer; nil: none
+	rare *rare     // nil: nothing of what is in it was asked for
 
 	now      sched.Time // the latest instant seen
 	ackAt    sched.Time // the delayed ACK is due; Never: none
@@ -32,12 +29,11 @@ type Conn struct {
 
 	rtt  rttEstimate
 	rate rateMemory
-	pace pace
-	rare *rare // nil: nothing of what is in it was asked for
 
 	bytesSent, bytesAcked, bytesReceived uint64
 	segsSent, segsReceived               uint32
-	retransmits, outOfOrder              uint32
+	dataSent, dataReceived               uint32 // of these, with data
+	busy                                 uint32 // µs in which data was queued or in flight: see keepLedger
 
 	sendLimit, recvLimit int32 // bytes of chunk capacity, at most; a connection starts with less
 	gsoMax               int32
@@ -61,7 +57,6 @@ type Conn struct {
 	rcvRTT, rcvRTTLow    uint16 // ms: the round trip as the receiver sees it (0: not known), and the least sample of this round
 	sendShare, recvShare share  // of the stack's memory
 	flags                connFlags
-	challengedAt         uint32 // ms: when the interval began in which challenges were counted
 	ato                  uint16 // ms: how soon the peer is likely to send more, which an ACK waits for; 0: nothing came yet
 	peerMSS, pathMSS     uint16 // what the peer announced; what the path takes, at most ourMSS
 	ourMSS, rcvMSS       uint16 // what we announced; the largest payload of a segment seen, to tell full ones
@@ -72,7 +67,6 @@ type Conn struct {
 	quickAcks            uint8 // how many more ACKs are not delayed
 	backoff              uint8 // doublings of the RTO when the last flight ended without a sample
 	keepCount, keepSent  uint8 // keepalive probes: how many to send, how many were sent without an answer
-	challenges           uint8
 	authSpace            uint8 // bytes of options that signing takes, as Params
 	synRetries           uint8 // 0: as Config says
 	state                State
@@ -82,25 +76,26 @@ type Conn struct {
 type connFlags uint32
 
 const (
-	useTS      connFlags = 1 << iota // timestamps were agreed on
-	useSACK                          // SACK was agreed on
-	useWScale                        // window scaling was agreed on
-	noDelay                          // no Nagle
-	synOut                           // our SYN is not acknowledged
-	finQueued                        // a FIN follows the send queue
-	finSent                          // that FIN was sent, at least once
-	finTaken                         // the peer's FIN was received in order; rcvNxt is behind it
-	finAhead                         // the peer's FIN was received, at rcvFin, but not all before it
-	readClosed                       // what is received is thrown away
-	orphan                           // Close was called
-	sendFull                         // SendSpace is 0 until a third of the limit is free
-	synLost                          // the SYN or SYN-ACK timed out: RFC 6298 §5.7
-	pushed                           // data with PSH came that is not acknowledged
-	asked                            // data with PSH came since we last sent data
-	askedAgain                       // more than once
-	replies                          // the application last has answered a single such segment: see peerWaits
-	passive                          // in SYN-RECEIVED: by a SYN with a Fast Open cookie
-	fastOpened                       // data came or went with the SYN
+	useTS       connFlags = 1 << iota // timestamps were agreed on
+	useSACK                           // SACK was agreed on
+	useWScale                         // window scaling was agreed on
+	noDelay                           // no Nagle
+	synOut                            // our SYN is not acknowledged
+	finQueued                         // a FIN follows the send queue
+	finSent                           // that FIN was sent, at least once
+	finTaken                          // the peer's FIN was received in order; rcvNxt is behind it
+	finAhead                          // the peer's FIN was received, at rcvFin, but not all before it
+	readClosed                        // what is received is thrown away
+	orphan                            // Close was called
+	sendFull                          // SendSpace is 0 until a third of the limit is free
+	synLost                           // the SYN or SYN-ACK timed out: RFC 6298 §5.7
+	pushed                            // data with PSH came that is not acknowledged
+	asked                             // data with PSH came since we last sent data
+	askedAgain                        // more than once
+	replies                           // the application last has answered a single such segment: see peerWaits
+	passive                           // in SYN-RECEIVED: by a SYN with a Fast Open cookie
+	fastOpened                        // data came or went with the SYN
+	rateLimited                       // the sample in rate was application-limited
 
 	// What Output has to send, beside data.
 	ackNow
@@ -224,17 +219,33 @@ func (c *Conn) takeEvents() Events {
 
 // fail ends the connection by an error.
 func (c *Conn) fail(err error) {
-	c.err = err
+	c.noteReason(err)
 	c.events |= Failed
 	c.finish()
 }
 
 // timedOut ends the connection because the peer does not answer: with the error that ICMP gave, if it did (RFC 1122 §4.2.3.9).
 func (c *Conn) timedOut() {
-	if c.err == nil {
-		c.err = syscall.ETIMEDOUT
+	err := c.reason()
+	if err == nil {
+		err = syscall.ETIMEDOUT
 	}
-	c.fail(c.err)
+	c.fail(err)
+}
+
+// reason is why the connection failed; before that, the last ICMP error, to be the reason if it times out.
+func (c *Conn) reason() error {
+	if c.rare == nil {
+		return nil
+	}
+	return c.rare.err
+}
+
+// noteReason sets reason.
+func (c *Conn) noteReason(err error) {
+	if err != nil || c.rare != nil {
+		c.seldom().err = err
+	}
 }
 
 // finish enters CLOSED. What has been received stays readable.
@@ -272,7 +283,7 @@ func (c *Conn) Err() error {
 	if c.state != Closed {
 		return nil
 	}
-	return c.err
+	return c.reason()
 }
 
 // SetCongestion changes the congestion control, which starts from its initial window. The error names those that exist.

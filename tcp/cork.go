@@ -9,6 +9,11 @@ import (
 
 // rare is what few connections ask for, or meet with.
 type rare struct {
+	err    error     // see reason
+	fast   *fastOpen // see fast
+	tracer *tracer   // nil: off
+	pace   pace
+
 	dsackLeft    Seq // what came twice, to be reported (RFC 2883) until dsackEnd; equal: nothing
 	dsackEnd     Seq
 	finWait2     int32  // ms; 0: as Config says; negative: an orphan does not wait in FIN-WAIT-2
@@ -16,6 +21,8 @@ type rare struct {
 	rcvLowat     uint32 // bytes; 0: 1
 	clamp        uint32 // the largest window to offer, in bytes; 0: none
 	rcvUp        Seq    // RCV.UP, behind the peer's urgent byte; with urgentIn
+	challengedAt uint32 // ms: when the interval began in which challenges were counted
+	challenges   uint8
 }
 
 // seldom is c.rare, made if there was none.

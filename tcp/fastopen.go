@@ -56,16 +56,24 @@ func (c *Conn) startFastOpen(p *FastOpen) {
 	if f.mss == 0 {
 		f.mss = defaultMSS
 	}
-	c.fast = f
+	c.seldom().fast = f
+}
+
+// fast is Fast Open under way; nil: none.
+func (c *Conn) fast() *fastOpen {
+	if c.rare == nil {
+		return nil
+	}
+	return c.rare.fast
 }
 
 // Waits reports whether the SYN waits for data, which has not come yet.
-func (c *Conn) Waits() bool { return c.state == SynSent && c.fast != nil && c.fast.wait }
+func (c *Conn) Waits() bool { return c.state == SynSent && c.fast() != nil && c.rare.fast.wait }
 
 // Start ends the waiting of the SYN for data: Output gives it without.
 func (c *Conn) Start() {
-	if c.fast != nil {
-		c.fast.wait = false
+	if f := c.fast(); f != nil {
+		f.wait = false
 	}
 }
 
@@ -74,13 +82,14 @@ func (c *Conn) holdSYN() bool {
 	if !c.Waits() {
 		return false
 	}
-	c.fast.wait = c.SendQueue() == 0 && !c.is(finQueued)
-	return c.fast.wait
+	f := c.fast()
+	f.wait = c.SendQueue() == 0 && !c.is(finQueued)
+	return f.wait
 }
 
 // fastSYN puts the option on the SYN, and with a cookie data, if there is room among the other options. Only the first SYN has it.
 func (c *Conn) fastSYN(seg *Segment) {
-	f := c.fast
+	f := c.fast()
 	if f == nil || f.gone {
 		return
 	}
@@ -112,8 +121,8 @@ func putCookie(o *wire.TCPOptions, cookie []byte) bool {
 // acceptableSYNACK: SEG.ACK is acceptable in SYN-SENT. It may acknowledge data that was on the SYN, also if a plain SYN followed that.
 func (c *Conn) acceptableSYNACK(ack Seq) bool {
 	most := 0
-	if c.fast != nil {
-		most = int(c.fast.sent)
+	if f := c.fast(); f != nil {
+		most = int(f.sent)
 	}
 	n := ack.minus(c.iss + 1)
 	return c.sndNxt != c.iss && n >= 0 && n <= most
@@ -122,7 +131,7 @@ func (c *Conn) acceptableSYNACK(ack Seq) bool {
 // takeSYNACK notes what the server's SYN-ACK says about Fast Open, and splits its acknowledgment: it returns how many bytes of data it
 // takes, and seg acknowledges the SYN alone then.
 func (c *Conn) takeSYNACK(seg *Segment) (data int) {
-	f := c.fast
+	f := c.fast()
 	if f == nil {
 		return 0
 	}
@@ -143,7 +152,7 @@ func (c *Conn) takeSYNACK(seg *Segment) (data int) {
 
 // hideData: the peer of a simultaneous open may have taken the data of our SYN. It is sent again all the same, as what was not sent.
 func (c *Conn) hideData(seg *Segment) {
-	if c.fast != nil && !c.is(passive) && c.acceptableSYNACK(seg.Ack) {
+	if c.fast() != nil && !c.is(passive) && c.acceptableSYNACK(seg.Ack) {
 		seg.Ack = c.iss + 1
 	}
 }
@@ -169,11 +178,11 @@ func (c *Conn) takeData(n int) {
 
 // FastOpenResult gives the result of an active open with Fast Open, once, when the handshake is complete.
 func (c *Conn) FastOpenResult() (r FastOpenResult, ok bool) {
-	f := c.fast
+	f := c.fast()
 	if f == nil || f.passive || !c.state.synchronized() {
 		return r, false
 	}
-	c.fast = nil
+	c.rare.fast = nil
 	r = FastOpenResult{MSS: f.mss, Taken: f.taken, Dropped: f.dropped}
 	if f.received {
 		r.Cookie = f.cookie[:f.size]
@@ -209,8 +218,9 @@ func (c *Conn) AcceptFastOpen(cfg *Config, now sched.Time, r *SynRecv, syn *Segm
 		c.respondECN(h.ecn)
 	}
 	if len(cookie) > 0 {
-		c.fast = &fastOpen{passive: true}
-		c.fast.size = uint8(copy(c.fast.cookie[:], cookie))
+		f := &fastOpen{passive: true}
+		f.size = uint8(copy(f.cookie[:], cookie))
+		c.seldom().fast = f
 	}
 	c.segsReceived++
 	if syn.Payload.Size() > 0 {
@@ -224,9 +234,9 @@ func (c *Conn) AcceptFastOpen(cfg *Config, now sched.Time, r *SynRecv, syn *Segm
 
 // offerCookie puts the new cookie on the SYN-ACK of a passive open: on the first, for a middlebox may drop SYN-ACKs that have the option.
 func (c *Conn) offerCookie(o *wire.TCPOptions) {
-	if c.fast != nil && c.fast.passive {
-		putCookie(o, c.fast.cookie[:c.fast.size])
-		c.fast = nil
+	if f := c.fast(); f != nil && f.passive {
+		putCookie(o, f.cookie[:f.size])
+		c.rare.fast = nil
 	}
 }
 

@@ -76,14 +76,13 @@ func (c *Conn) Info() Info {
 		SendWindow: int(c.sndWnd), ReceiveWindow: c.offered(),
 		BytesSent: c.bytesSent, BytesAcked: c.bytesAcked, BytesReceived: c.bytesReceived,
 		SegmentsSent: uint64(c.segsSent), SegmentsReceived: uint64(c.segsReceived),
-		Retransmits: uint64(c.retransmits), OutOfOrder: uint64(c.outOfOrder),
 		SendQueue: c.SendQueue(), ReceiveQueue: c.ReadSize(),
 		Congestion: c.cc.Name(),
 		FastOpened: c.is(fastOpened), Timestamps: c.is(useTS), SACK: c.is(useSACK), SendWScale: c.sndWScale, ReceiveWScale: c.rcvWScale,
 		ECN: c.ecnInfo(),
 	}
-	i.PacingRate, i.MaxPacingRate = c.pacingRate(), c.pace.most
-	i.Delivered, i.DeliveryRate, i.DeliveryAppLimited = c.rate.delivered, c.rate.perSecond(), c.rate.appLimited
+	i.PacingRate, i.MaxPacingRate = c.pacingRate(), c.maxPacingRate()
+	i.Delivered, i.DeliveryRate, i.DeliveryAppLimited = c.delivered(), c.rate.perSecond(), c.is(rateLimited)
 	if s := c.cc.Ssthresh(); s < cc.Infinite {
 		i.Ssthresh = s
 	}
@@ -96,6 +95,7 @@ func (c *Conn) Info() Info {
 	}
 	i.Reordering = c.cfg.reordering()
 	if h := c.hist; h != nil {
+		i.Retransmits, i.OutOfOrder = uint64(h.retransmits), uint64(h.outOfOrder)
 		i.RTOs, i.DupAcks = uint64(h.rtos), uint64(h.dupAcks)
 		i.Reordering, i.Reorderings = max(i.Reordering, h.degree), uint64(h.reorderings)
 		i.LossProbes, i.LossProbeRepairs = uint64(h.probes), uint64(h.probeRecoveries)

@@ -2,7 +2,6 @@ package tcp
 
 import (
 	"syscall"
-	"time"
 
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/wire"
@@ -61,14 +60,14 @@ func (c *Conn) challenge(seg *Segment) {
 
 // mayChallenge counts one more answer to what may be forged, and reports whether it may be given.
 func (c *Conn) mayChallenge() bool {
-	ms := uint32(uint64(c.now) / uint64(time.Millisecond))
-	if ms-c.challengedAt >= 1000 {
-		c.challengedAt, c.challenges = ms, 0
+	r, ms := c.seldom(), clockMillis(c.now)
+	if ms-r.challengedAt >= 1000 {
+		r.challengedAt, r.challenges = ms, 0
 	}
-	if c.challenges >= challengesPerSecond {
+	if r.challenges >= challengesPerSecond {
 		return false
 	}
-	c.challenges++
+	r.challenges++
 	return true
 }
 
@@ -253,14 +252,14 @@ func (c *Conn) takeText(seg *Segment) {
 		c.resetOrphan(seg)
 		return
 	}
-	c.countReceived(seg)
+	c.dataReceived += uint32(max(seg.Segs, 1))
 	c.noteArrival(seg, n)
 	if !c.trimText(seg) {
 		c.set(ackNow)
 		return
 	}
 	if seg.Seq != c.rcvNxt {
-		c.outOfOrder++
+		c.history().outOfOrder++
 		c.keepOutOfOrder(seg)
 		c.set(ackNow) // RFC 5681 §4.2: at once, for an out-of-order segment,
 		return

@@ -7,21 +7,11 @@ import (
 	"github.com/weirnet/weir/sched"
 )
 
-// ledger is what a connection that has moved data counts for Info: 24 bytes, for idle ones have it too. One that never has, has none.
+// ledger is what the send side counts for Info while it has something queued or in flight.
 type ledger struct {
-	segsIn, segsOut uint32    // with data
-	dataAt          uint32    // ms: the latest came
-	busy            uint32    // µs in which data was queued, beside more.busy
-	more            *rarities // nil: none of this has happened
-}
-
-// rarities is what few connections need.
-type rarities struct {
-	tracer                    *tracer       // nil: off
-	retransmitted             uint64        // bytes
-	busy, window, buffer      time.Duration // in which data was queued; of it, limited by the peer's window, and by the send buffer
-	timeoutRuns               uint32        // timeouts, those that follow upon one another once
-	timeoutBegan, timeoutTime time.Duration // when the last such run began; how long they lasted
+	limit                limit
+	since                sched.Time    // when it began
+	busy, window, buffer time.Duration // in which data was queued; of it, limited by the peer's window, and by the send buffer
 }
 
 // limit is what keeps a sender from sending faster, as Linux's TCP_INFO tells them apart.
@@ -34,97 +24,82 @@ const (
 	limitBuffer              // the send buffer: the application would write more
 )
 
-// ledger is c.life, made if there was none.
-func (c *Conn) ledger() *ledger {
-	if c.life == nil {
-		c.life = new(ledger)
-	}
-	return c.life
-}
-
-// moreLedger is the ledger's more, made if there was none.
-func (c *Conn) moreLedger() *rarities {
-	l := c.ledger()
-	if l.more == nil {
-		l.more = new(rarities)
-	}
-	return l.more
-}
-
-// milliClock is an instant in milliseconds, modulo 2^32.
-func milliClock(t sched.Time) uint32 { return uint32(uint64(t) / uint64(time.Millisecond)) }
-
 // countSent counts data that is sent, in segments of the wire.
-func (c *Conn) countSent(segs int) {
-	c.ledger().segsOut += uint32(segs)
-	if f := c.snd; f.limit == limitNone {
-		f.limit, f.limitSince = limitBusy, c.now
+func (c *Conn) countSent(f *flight, segs int) {
+	c.dataSent += uint32(segs)
+	if l := &f.ledger; l.limit == limitNone {
+		l.limit, l.since = limitBusy, c.now
 	}
-}
-
-// countReceived counts data that came.
-func (c *Conn) countReceived(seg *Segment) {
-	l := c.ledger()
-	l.segsIn += uint32(max(seg.Segs, 1))
-	l.dataAt = milliClock(c.now)
 }
 
 // countTimeout counts an expiry of the retransmission timer; first: the one before was answered.
 func (c *Conn) countTimeout(first bool) {
-	if first {
-		m := c.moreLedger()
-		m.timeoutRuns++
-		m.timeoutBegan = time.Duration(c.now)
+	if h := c.history(); first {
+		h.timeoutRuns++
+		h.timeoutBegan = time.Duration(c.now)
 	}
 }
 
 // timeoutsOver: something is acknowledged after timeouts.
 func (c *Conn) timeoutsOver() {
-	if l := c.life; l != nil && l.more != nil && l.more.timeoutBegan > 0 {
-		l.more.timeoutTime += time.Duration(c.now) - l.more.timeoutBegan
-		l.more.timeoutBegan = 0
+	if h := c.hist; h != nil && h.timeoutBegan > 0 {
+		h.timeoutTime += time.Duration(c.now) - h.timeoutBegan
+		h.timeoutBegan = 0
 	}
 }
 
-// noteLimit takes down what limits the sender now: called when it has sent what it may, and when nothing is left.
+// noteLimit takes down what limits the sender now: called when it has sent what it may.
 func (c *Conn) noteLimit() {
 	f := c.snd
-	if f == nil || f.limit == limitNone {
+	if f == nil || f.ledger.limit == limitNone {
 		return
 	}
 	now := limitBusy
-	switch unsent := c.Unsent(); {
+	switch {
 	case f.queue.Size() == 0:
 		now = limitNone
-	case unsent > 0 && (c.sndUna+Seq(c.sndWnd)).minus(c.sndNxt) < min(unsent, c.payloadMSS()):
+	case c.Unsent() > 0 && (c.sndUna+Seq(c.sndWnd)).minus(c.sndNxt) < min(c.Unsent(), c.payloadMSS()):
 		now = limitWindow
-	case unsent == 0 && c.is(sendFull) && !f.limited:
+	case c.Unsent() == 0 && c.is(sendFull) && !f.limited:
 		now = limitBuffer
 	}
-	if now != f.limit {
-		c.settleLimit(f)
-		f.limit = now
+	if l := &f.ledger; now != l.limit {
+		l.settle(c.now)
+		l.limit = now
 	}
 }
 
-// settleLimit adds the time since the limit has begun.
-func (c *Conn) settleLimit(f *flight) {
-	d := c.now.Sub(f.limitSince)
-	f.limitSince = c.now
-	if f.limit == limitNone || d <= 0 {
+// settle adds the time since the last change.
+func (l *ledger) settle(now sched.Time) {
+	d := now.Sub(l.since)
+	l.since = now
+	if l.limit == limitNone {
 		return
 	}
-	l := c.ledger()
-	if us := uint64(l.busy) + uint64(d/time.Microsecond); us <= math.MaxUint32 {
-		l.busy = uint32(us)
-	} else {
-		c.moreLedger().busy += d
-	}
-	switch f.limit {
+	l.busy += d
+	switch l.limit {
 	case limitWindow:
-		c.moreLedger().window += d
+		l.window += d
 	case limitBuffer:
-		c.moreLedger().buffer += d
+		l.buffer += d
+	}
+}
+
+// keepLedger takes over what a flight has counted. An idle connection holds microseconds, as far as they fit, and what only few need is
+// in its history.
+func (c *Conn) keepLedger(f *flight) {
+	l := &f.ledger
+	l.settle(c.now)
+	us := uint64(l.busy / time.Microsecond)
+	if us > math.MaxUint32-uint64(c.busy) {
+		c.history().busy += time.Duration(us) * time.Microsecond
+	} else {
+		c.busy += uint32(us)
+	}
+	if l.window > 0 || l.buffer > 0 {
+		h := c.history()
+		h.window += l.window
+		h.buffer += l.buffer
 	}
 }
 
@@ -189,27 +164,26 @@ func (c *Conn) linuxInfo(i *Info) {
 	if c.state.synchronized() {
 		i.DeliveredSegments = 1 // the SYN
 	}
-	if f := c.snd; f != nil && f.limit != limitNone {
-		c.settleLimit(f)
+	i.DataSegmentsSent, i.DataSegmentsReceived = uint64(c.dataSent), uint64(c.dataReceived)
+	if c.dataReceived > 0 {
+		i.LastDataReceived = c.since(c.lastData)
 	}
-	l := c.life
-	if l == nil {
-		return
+	i.BusyTime = time.Duration(c.busy) * time.Microsecond
+	resent := 0
+	if h := c.hist; h != nil {
+		resent = int(h.retransmits)
+		i.BytesRetransmitted = h.retransmitted
+		i.BusyTime += h.busy
+		i.WindowLimited, i.BufferLimited = h.window, h.buffer
+		i.TimeoutRuns, i.TimeoutTime = uint64(h.timeoutRuns), h.timeoutTime
 	}
-	i.DataSegmentsSent, i.DataSegmentsReceived = uint64(l.segsOut), uint64(l.segsIn)
-	if l.segsIn > 0 {
-		i.LastDataReceived = time.Duration(milliClock(c.now)-l.dataAt) * time.Millisecond
-	}
-	i.BusyTime = time.Duration(l.busy) * time.Microsecond
-	if m := l.more; m != nil {
-		i.BytesRetransmitted = m.retransmitted
-		i.BusyTime += m.busy
-		i.WindowLimited, i.BufferLimited = m.window, m.buffer
-		i.TimeoutRuns, i.TimeoutTime = uint64(m.timeoutRuns), m.timeoutTime
-	}
-	first := max(int(l.segsOut)-int(c.retransmits), 0)
-	i.DeliveredSegments += uint64(max(first-unacked, 0))
-	if c.snd != nil {
-		i.DeliveredSegments += uint64(c.segments(c.snd.board.sacked))
+	i.DeliveredSegments += uint64(max(int(c.dataSent)-resent-unacked, 0))
+	if f := c.snd; f != nil {
+		l := f.ledger
+		l.settle(c.now)
+		i.BusyTime += l.busy
+		i.WindowLimited += l.window
+		i.BufferLimited += l.buffer
+		i.DeliveredSegments += uint64(c.segments(f.board.sacked))
 	}
 }

@@ -127,7 +127,7 @@ func (c *Conn) outputSYN(seg *Segment) bool {
 		c.sndNxt = c.iss + 1
 		f.board.transmitted(c.sndNxt, c.now)
 	} else {
-		c.retransmits++
+		c.history().retransmits++
 		f.board.resendLast(1, c.now)
 	}
 	if f.timerAt == sched.Never {
@@ -211,8 +211,9 @@ func (c *Conn) outputLost(f *flight, seg *Segment) bool {
 	f.board.retransmitted(begin+Seq(n), c.now)
 	c.noteResent(begin+Seq(n), n)
 	segs := c.fillData(f, seg, begin, data, mss, flags)
-	c.retransmits += uint32(segs)
-	c.moreLedger().retransmitted += uint64(data)
+	h := c.history()
+	h.retransmits += uint32(segs)
+	h.retransmitted += uint64(data)
 	c.sendECT(seg, data, true)
 	if f.phase == phaseLoss {
 		f.resent += segs
@@ -240,7 +241,7 @@ func (c *Conn) fillData(f *flight, seg *Segment, seq Seq, n, mss int, flags wire
 		c.segsSent += uint32(seg.Segs - 1)
 	}
 	if n > 0 {
-		c.countSent(seg.Segs)
+		c.countSent(f, seg.Segs)
 	}
 	c.bytesSent += uint64(n)
 	c.lastSent = c.now

@@ -8,7 +8,7 @@ import (
 )
 
 // pace is when what may be sent: the connection sends at most so much at once as a millisecond takes, and the next of it when the time
-// that this takes at the pacing rate has passed (draft-ietf-ccwg-bbr-06 §5.6.2).
+// that this takes at the pacing rate has passed (draft-ietf-ccwg-bbr-06 §5.6.2). Only a connection that is paced has it.
 type pace struct {
 	next sched.Time // C.next_send_time
 	most int64      // bytes per second that the application allows; 0: no limit
@@ -22,20 +22,28 @@ const (
 
 // pacingRate is the rate in bytes per second at which to send; 0: as the window allows.
 func (c *Conn) pacingRate() int64 {
-	r := c.cc.PacingRate()
+	r, most := c.cc.PacingRate(), c.maxPacingRate()
 	if r == 0 {
-		if c.pace.most == 0 && !c.cfg.Pacing {
+		if most == 0 && !c.cfg.Pacing {
 			return 0
 		}
 		r = c.windowRate()
 	}
 	switch {
-	case c.pace.most == 0:
+	case most == 0:
 		return r
 	case r == 0:
-		return c.pace.most
+		return most
 	}
-	return min(r, c.pace.most)
+	return min(r, most)
+}
+
+// maxPacingRate is what SetMaxPacingRate has set.
+func (c *Conn) maxPacingRate() int64 {
+	if c.rare == nil {
+		return 0
+	}
+	return c.rare.pace.most
 }
 
 // windowRate is the rate at which a window is sent in less than a round trip; 0 before the first sample of one.
@@ -54,18 +62,21 @@ func (c *Conn) windowRate() int64 {
 func (c *Conn) paced(f *flight) bool {
 	held := f.held
 	f.held = false
-	if c.pace.next <= c.now {
+	if c.rare == nil {
+		return false
+	}
+	if p := &c.rare.pace; p.next <= c.now {
 		if !held {
-			c.pace.next = c.now // what was not used is lost
+			p.next = c.now // what was not used is lost
 		}
 		return false
 	}
 	if c.pacingRate() == 0 {
 		return false
 	}
-	if c.pace.most == 0 {
+	if p := &c.rare.pace; p.most == 0 {
 		// A model that thinks little of the path makes nobody wait for longer than a loss would.
-		if c.pace.next = min(c.pace.next, c.lastSent.Add(c.rto(f))); c.pace.next <= c.now {
+		if p.next = min(p.next, c.lastSent.Add(c.rto(f))); p.next <= c.now {
 			return false
 		}
 	}
@@ -86,8 +97,12 @@ func (c *Conn) spend(n int) {
 	if r == 0 {
 		return
 	}
+	if c.rare == nil {
+		c.seldom().pace.next = c.now
+	}
+	p := &c.rare.pace
 	gap := time.Duration(int64(n) * int64(time.Second) / r)
-	c.pace.next = c.now.Add(gap - min(max(c.now.Sub(c.pace.next), 0), gap/2))
+	p.next = c.now.Add(gap - min(max(c.now.Sub(p.next), 0), gap/2))
 }
 
 // quantum is the largest super-segment at the pacing rate, in bytes.
@@ -101,6 +116,10 @@ func (c *Conn) quantum(mss int) int {
 // SetMaxPacingRate bounds the rate at which the connection sends, in bytes per second (SO_MAX_PACING_RATE): it is paced then, whatever
 // its congestion control. 0: no limit.
 func (c *Conn) SetMaxPacingRate(r int64) {
-	c.pace.most = max(r, 0)
-	c.pace.next = min(c.pace.next, c.now) // what was sent so far went by another rate
+	if r <= 0 && c.rare == nil {
+		return
+	}
+	p := &c.seldom().pace
+	p.most = max(r, 0)
+	p.next = min(p.next, c.now) // what was sent so far went by another rate
 }

@@ -22,7 +22,7 @@ func (c *Conn) ICMPError(now sched.Time, seq Seq, err error, hard bool) Events {
 		c.fail(err)
 		return c.takeEvents()
 	}
-	c.err = err
+	c.noteReason(err)
 	return 0
 }
 

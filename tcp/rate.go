@@ -23,7 +23,7 @@ type stamp struct {
 // is in rateMemory.
 type rate struct {
 	control     cc.Control // which is told of losses
-	delivered   uint64     // C.delivered: sequence numbers, over the life of the connection
+	delivered   uint64     // C.delivered, over the life of the connection: a FIN counts too
 	lost        uint64     // C.lost, since nothing was in flight
 	appLimited  uint64     // C.app_limited: what is sent before so much is delivered is application-limited; 0: nothing is
 	deliveredAt sched.Time // C.delivered_time
@@ -33,10 +33,8 @@ type rate struct {
 
 // rateMemory is what a connection keeps of the estimates while it is idle.
 type rateMemory struct {
-	delivered  uint64 // C.delivered
-	bytes      uint32 // of the latest sample that tells about the network
-	interval   uint32 // µs, of that sample; 0: there was none
-	appLimited bool   // that sample was application-limited
+	bytes    uint32 // of the latest sample that tells about the network; with rateLimited it was application-limited
+	interval uint32 // µs, of that sample; 0: there was none
 }
 
 // perSecond is the rate of a sample, in bytes per second.
@@ -54,8 +52,12 @@ func perSecond(bytes int, interval time.Duration) int64 {
 
 // begin starts the estimates of a flight. The application had nothing to send before: its first packets are application-limited.
 func (r *rate) begin(c *Conn) {
-	*r = rate{control: c.cc, delivered: c.rate.delivered, appLimited: max(c.rate.delivered, 1)}
+	n := c.delivered()
+	*r = rate{control: c.cc, delivered: n, appLimited: max(n, 1)}
 }
+
+// delivered is C.delivered while nothing is queued or in flight: all that was sent is acknowledged.
+func (c *Conn) delivered() uint64 { return c.bytesAcked }
 
 // stamp is OnPacketSent (§4.1.2.2) for what is sent now; inFlight: bytes in the network before it, n: its size.
 func (r *rate) stamp(now sched.Time, inFlight, n int) stamp {
@@ -122,14 +124,18 @@ func (r *rate) lose(s *span, n int) {
 	}
 }
 
-// keep remembers a sample that tells about the network: one that the application has limited only if it is no less than was known.
-func (m *rateMemory) keep(s *cc.Sample) {
+// keepRate remembers a sample that tells about the network: one that the application has limited only if it is no less than was known.
+func (c *Conn) keepRate(s *cc.Sample) {
+	m := &c.rate
 	us := uint64(max(s.Interval, leastRTT)) / uint64(time.Microsecond)
 	if s.Rate == 0 || us > math.MaxUint32 || s.AppLimited && uint64(s.Delivered)*uint64(m.interval) < uint64(m.bytes)*us {
 		return
 	}
 	m.bytes, m.interval = uint32(s.Delivered), uint32(us)
-	m.appLimited = s.AppLimited
+	c.clear(rateLimited)
+	if s.AppLimited {
+		c.set(rateLimited)
+	}
 }
 
 // checkAppLimited is CheckIfApplicationLimited (§4.1.2.4): everything was sent, also by the stack's transmit queue, nothing waits to be
@@ -156,7 +162,7 @@ func (c *Conn) sampleRate(f *flight, n *ackNews) {
 	if s.Delivered <= 1 {
 		s.Rate = 0
 	}
-	c.rate.keep(s)
+	c.keepRate(s)
 }
 
 // cwndFull reports whether the congestion window has ended a sending at any time in this round trip or the one before; round: one begins.

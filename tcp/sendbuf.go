@@ -19,6 +19,7 @@ type flight struct {
 	sendTimer
 
 	pushing
+	ledger   ledger
 	roundEnd Seq  // SND.NXT at the first ACK of this round trip
 	smallEnd Seq  // SND.NXT after the last segment that was not full (Minshall's Nagle)
 	limited  bool // the congestion window is what ended the last sending
@@ -27,9 +28,6 @@ type flight struct {
 	full, wasFull bool   // it did so in this round trip, in the one before
 	held          bool   // something to send waits for its time: see paced
 	backlogged    bool   // see SetBacklogged
-
-	limit      limit // what limits the sender, since limitSince
-	limitSince sched.Time
 }
 
 // flight is c.snd, taken from the pool if there was none.
@@ -46,7 +44,7 @@ func (c *Conn) flight() *flight {
 		c.backoff = 0
 		f.roundEnd, f.smallEnd, f.limited = c.sndNxt, c.sndUna, false
 		f.full, f.wasFull, f.held, f.backlogged = false, false, false, false
-		f.limit = limitNone
+		f.ledger = ledger{}
 		f.board.rate.begin(c)
 		f.pushing = pushing{release: c.sndUna, corkAt: sched.Never}
 		c.snd = f
@@ -60,12 +58,11 @@ func (c *Conn) dropFlight() {
 	if f == nil {
 		return
 	}
-	c.settleLimit(f)
 	c.snd = nil
 	if !f.persist {
 		c.backoff = f.backoff // RFC 6298 §5.7: until there is a sample, which the next data gives
 	}
-	c.rate.delivered = f.board.rate.delivered
+	c.keepLedger(f)
 	f.board.rate.control = nil
 	c.writable()
 	f.queue.Clear()
@@ -157,8 +154,8 @@ func (c *Conn) Write(now sched.Time, src *buffer.Buffer) error { return c.WriteW
 func (c *Conn) WriteWith(now sched.Time, src *buffer.Buffer, flags WriteFlags) error {
 	c.tick(now)
 	switch {
-	case c.state == Closed && c.err != nil:
-		return c.err
+	case c.state == Closed && c.reason() != nil:
+		return c.reason()
 	case c.state == Closed || c.state == TimeWaiting || c.is(finQueued):
 		return syscall.EPIPE
 	case src.Size() == 0:

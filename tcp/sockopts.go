@@ -104,7 +104,9 @@ func (o *Options) apply(c *Conn) {
 		c.userTimeout = millis(o.UserTimeout)
 	}
 	c.SetSynRetries(o.SynRetries)
-	c.SetFinWait2(o.FinWait2)
+	if o.FinWait2 != 0 {
+		c.SetFinWait2(o.FinWait2)
+	}
 	if k := o.KeepAlive; k.Idle > 0 {
 		c.setKeepAlive(k) // its timer starts when the connection is established
 	}

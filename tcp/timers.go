@@ -80,7 +80,7 @@ func (c *Conn) Deadline() sched.Time {
 	if c.snd != nil {
 		at = min(at, c.snd.timerAt, c.snd.probeAt, c.snd.reoAt, c.snd.corkAt)
 		if c.snd.held {
-			at = min(at, c.pace.next)
+			at = min(at, c.rare.pace.next)
 		}
 	}
 	return at

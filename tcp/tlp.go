@@ -97,7 +97,7 @@ func (c *Conn) probeAgain(f *flight, seg *Segment, mss int) {
 	if data == c.queuedFrom(begin) {
 		flags |= wire.PSH
 	}
-	c.retransmits += uint32(c.fillData(f, seg, begin, data, mss, flags))
+	c.history().retransmits += uint32(c.fillData(f, seg, begin, data, mss, flags))
 	c.sendECT(seg, data, true)
 }
 

@@ -66,22 +66,22 @@ type tracer struct {
 func (c *Conn) SetTrace(fn func(*Event)) {
 	if fn == nil {
 		if c.tracer() != nil {
-			c.life.more.tracer = nil
+			c.rare.tracer = nil
 		}
 		return
 	}
 	t := &tracer{fn: fn, rtos: c.Timeouts(), cwnd: -1, state: c.state}
-	c.moreLedger().tracer = t
+	c.seldom().tracer = t
 	t.emit(c, &Event{Kind: EventState})
 	t.look(c)
 }
 
 // tracer is the tracer, nil if there is none.
 func (c *Conn) tracer() *tracer {
-	if c.life == nil || c.life.more == nil {
+	if c.rare == nil {
 		return nil
 	}
-	return c.life.more.tracer
+	return c.rare.tracer
 }
 
 // emit completes an event and tells it.

@@ -10,7 +10,8 @@ import (
 // What was sent again in vain says that nothing was lost, and that the congestion window was reduced for no reason. Three things tell: the
 // echoed timestamp of the first transmission (Eifel, RFC 3522), D-SACKs of all that was sent again (RFC 3708), and F-RTO.
 
-// history is what a connection remembers of its losses beyond the data in flight. It is there once there was something.
+// history is what a connection remembers of its losses, and of whatever else slowed it down, beyond the data in flight. It is there once
+// there was something.
 type history struct {
 	undo episode
 
@@ -32,6 +33,13 @@ type history struct {
 	expectEnd Seq
 
 	rtos, dupAcks, reorderings, probes, probeRecoveries, dsacks, spurious, undos, reneged uint32
+
+	// For Info.
+	retransmits, outOfOrder   uint32        // segments
+	retransmitted             uint64        // bytes
+	timeoutRuns               uint32        // timeouts, those that follow upon one another once
+	timeoutBegan, timeoutTime time.Duration // in such runs; when the last began, as a time
+	busy, window, buffer      time.Duration // as in ledger: what Conn.busy has no room for, and the parts
 }
 
 // episode is a recovery that may turn out to be needless.

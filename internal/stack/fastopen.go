@@ -210,7 +210,7 @@ func (l *Listener) fastAccept(now sched.Time, syn *tcp.Segment, k *flowKey, m *i
 	t.mu.Lock()
 	t.init(s, *k, l.replyBy(m), m.Foreign)
 	t.manner = s.manner(k, l.traffic, nil) // with keys there is no Fast Open
-	t.received = size
+	t.received = uint32(size)
 	t.inTable = s.flows.insert(&t.flow)
 	if !t.inTable { // another goroutine was faster with the same SYN
 		s.memory.received.account(&t.received, 0)

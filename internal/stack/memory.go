@@ -89,9 +89,9 @@ func (m *share) reserveLast(n int) bool {
 }
 
 // account charges what a side of t holds, no more and no less.
-func (m *share) account(charged *int, held int) {
-	m.charge(held - *charged)
-	*charged = held
+func (m *share) account(charged *uint32, held int) {
+	m.charge(held - int(*charged))
+	*charged = uint32(held)
 }
 
 // wakeBelow is how much must be in use, at most, for the writers of a list to be woken: room for a chunk, so that they are not in vain.

@@ -251,7 +251,7 @@ func TestMemoryIsSharedFairly(t *testing.T) {
 			t.Fatalf("%d connections hold %d bytes, at most %d are for them", n+1, used, m.firm())
 		}
 	}
-	if half := int(m.soft())/2 + writeSlice; first.sent > half {
+	if half := int(m.soft())/2 + writeSlice; int(first.sent) > half {
 		t.Errorf("the first holds %d bytes, half of what there is are %d", first.sent, half)
 	}
 	if last.sent == 0 || last.conn.SendQueue() == 0 {

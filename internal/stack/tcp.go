@@ -22,21 +22,21 @@ type TCP struct {
 	conn     tcp.Conn
 	flow     flow
 	timer    sched.Node
-	armedAt  sched.Time // when timer fires; it may be earlier than the deadline, never later
 	stack    *Stack
 	notifier Notifier
 	iface    *Interface // the way out, as of pathGen; nil: none
 	next     txWaiter
 	stage    *buffer.Buffer // the writer's: chunks being filled, and room behind what is queued
-	sent     int            // charged to the stack's memory for what is sent
-	received int            // the same for what is received
-	pathGen  uint64
-	reserved int32  // of sent: by the writer that is filling stage
-	hash     uint32 // of the flow: its transmit queue, at devices with several
+	sent     uint32         // bytes charged to the stack's memory for what is sent
+	received uint32         // the same for what is received
+	pathGen  uint32         // ip.Layer.Generation, modulo 2^32
+	reserved int32          // of sent: by the writer that is filling stage
+	hash     uint32         // of the flow: its transmit queue, at devices with several
 	manner   manner
 	bound    int32 // the interface that it keeps to: of its scope, or asked for; 0: by route
 	pathMTU  uint16
 
+	armed       bool // timer is: it may fire earlier than the deadline, never later
 	inTable     bool
 	orphan      bool  // counted as such
 	fastPending bool  // a Fast Open request whose handshake is not complete: in stack.fast.pending
@@ -86,7 +86,6 @@ func (t *TCP) init(s *Stack, key flowKey, iface int, transparent bool) {
 	t.flow = flow{key: key, owner: t}
 	t.hash = uint32(key.hash(s.flows.key))
 	t.timer.Owner = t
-	t.armedAt = sched.Never
 	t.bound = int32(cmp.Or(int(key.scope), iface))
 	t.transparent = transparent
 }
@@ -97,7 +96,7 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 	if s.closed.Load() {
 		return net.ErrClosed
 	}
-	gen := s.ip.Generation()
+	gen := uint32(s.ip.Generation())
 	path, err := s.ip.Path(b.Local.Addr(), remote.Addr(), b.Iface, b.Transparent)
 	if err != nil {
 		return err
@@ -173,7 +172,7 @@ func headerSize(is4 bool) int {
 }
 
 // usePath takes a look-up's answer. Gen is what the generation was before the look-up: a change meanwhile is then seen the next time.
-func (t *TCP) usePath(p *ip.Path, gen uint64) {
+func (t *TCP) usePath(p *ip.Path, gen uint32) {
 	t.iface = t.stack.iface(p.Iface)
 	t.pathMTU = uint16(min(p.MTU, 65535))
 	t.pathGen = gen
@@ -183,7 +182,7 @@ func (t *TCP) usePath(p *ip.Path, gen uint64) {
 // next change: the connection times out, as it should.
 func (t *TCP) refreshPath(now sched.Time) {
 	s := t.stack
-	gen := s.ip.Generation()
+	gen := uint32(s.ip.Generation())
 	if gen == t.pathGen {
 		return
 	}
@@ -244,16 +243,24 @@ func (t *TCP) nextWaiter() *txWaiter { return &t.next }
 
 // arm sets the timer, unless it fires early enough already: then Expire arms it for the rest.
 func (t *TCP) arm() {
-	if d := t.conn.Deadline(); d < t.armedAt {
-		t.armedAt = d
+	if d := t.conn.Deadline(); d < t.wake() {
+		t.armed = true
 		t.stack.timers.Arm(&t.timer, d)
 	}
+}
+
+// wake is when the timer fires. Only arm changes it, with t.mu held, so that the wheel's lock is not needed.
+func (t *TCP) wake() sched.Time {
+	if !t.armed {
+		return sched.Never
+	}
+	return t.timer.At()
 }
 
 // Expire is the timer's call.
 func (t *TCP) Expire(now sched.Time) {
 	t.mu.Lock()
-	t.armedAt = sched.Never
+	t.armed = false
 	if t.conn.Deadline() > now || !t.inTable && t.closed {
 		t.arm()
 		t.mu.Unlock()
@@ -311,8 +318,8 @@ func (t *TCP) input(now sched.Time, seg *tcp.Segment, m *ip.Meta, b *batch) bool
 // it again.
 func (t *TCP) takeFirst(seg *tcp.Segment) {
 	least := leastFootprint(seg)
-	if least == 0 || t.stack.memory.received.reserve(t.received, least) {
-		t.received += least
+	if least == 0 || t.stack.memory.received.reserve(int(t.received), least) {
+		t.received += uint32(least)
 		return
 	}
 	seg.Payload.Clear()
@@ -327,8 +334,8 @@ func leastFootprint(seg *tcp.Segment) int { return min(seg.Payload.Footprint(), 
 func (t *TCP) mayTake(seg *tcp.Segment) bool {
 	m := &t.stack.memory.received
 	least := leastFootprint(seg)
-	if m.reserve(t.received, least) || t.conn.ReadSize() == 0 && t.conn.InOrder(seg) && m.reserveLast(least) {
-		t.received += least
+	if m.reserve(int(t.received), least) || t.conn.ReadSize() == 0 && t.conn.InOrder(seg) && m.reserveLast(least) {
+		t.received += uint32(least)
 		return true
 	}
 	return false
@@ -349,9 +356,9 @@ func (t *TCP) settle(now sched.Time, ev tcp.Events) Ready {
 		t.inTable = false
 		t.stack.flows.remove(&t.flow)
 	}
-	if !t.inTable && t.armedAt != sched.Never && t.conn.Deadline() == sched.Never {
+	if !t.inTable && t.armed && t.conn.Deadline() == sched.Never {
 		t.stack.timers.Cancel(&t.timer)
-		t.armedAt = sched.Never
+		t.armed = false
 	}
 	if t.fastPending || ev&(tcp.Connected|tcp.FastOpenCutOff|tcp.TimeWaitNow|tcp.Done) != 0 {
 		t.settleFastOpen(now, ev)

@@ -182,8 +182,8 @@ func (t *TCP) reserve(n int) int {
 func (t *TCP) tryReserve(n int) int {
 	for ; n > 0; n /= 4 {
 		cost := t.stage.AppendCost(n)
-		if t.stack.memory.sent.reserve(t.sent, cost) {
-			t.sent += cost
+		if t.stack.memory.sent.reserve(int(t.sent), cost) {
+			t.sent += uint32(cost)
 			return n
 		}
 	}
@@ -281,8 +281,8 @@ func (t *TCP) publish(rope *buffer.Buffer, flags tcp.WriteFlags) error {
 func (t *TCP) reserveRope(n int) bool {
 	m := &t.stack.memory
 	for range 2 {
-		if m.sent.reserve(t.sent, n) || t.sent == 0 && m.sent.reserveLast(n) {
-			t.sent += n
+		if m.sent.reserve(int(t.sent), n) || t.sent == 0 && m.sent.reserveLast(n) {
+			t.sent += uint32(n)
 			return true
 		}
 		m.starve(t)

@@ -10,7 +10,7 @@ import (
 func (t *TCP) View(fn func(c *tcp.Conn, wake sched.Time, waiting bool)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fn(&t.conn, t.armedAt, t.waiting)
+	fn(&t.conn, t.wake(), t.waiting)
 	if t.inTable {
 		t.arm()
 	}
