@@ -14,14 +14,14 @@ import (
 // acknowledged. While it does, let T be the latest instant of
 //
 //   - when it began to;
-//   - when something was acknowledged, or the peer's window changed;
+//   - when something was acknowledged, the peer's window changed, or a sample of the round trip ended the backoff of the RTO;
 //   - with nothing in flight, when its deadline came: pacing had it wait, and now let it go on;
 //   - when something that the peer must acknowledge was sent: SYN, data (new or again), FIN, or a probe.
 //
 // Then the connection's deadline, and the timer of its socket, are no later than T + RTO. The RTO is that of RFC 6298 §2 with its
 // backoff and maximum, the largest that was in force since the retransmission timer was last set: by an acknowledgment of something new
-// (§5.3), by its expiry (§5.6), or, with nothing in flight, by a change of the window or the first transmission (§5.1). It keeps its time
-// when the estimate changes or more is sent. (With Config.Batches, several acknowledgments may come in one event, and what the RTO was in
+// (§5.3), by its expiry (§5.6), by whatever ends the backoff, or, with nothing in flight, by a change of the window or the first
+// transmission (§5.1). It keeps its time when the estimate changes or more is sent. (With Config.Batches, several acknowledgments may come in one event, and what the RTO was in
 // between is not seen: for that, what it was before is allowed, and an eighth more.) The probe of RFC 8985 §7.2 and the persist timer of RFC 9293 §3.8.6.1 are no later than that.
 //
 // So whatever was lost, there is something new from the sender within an RTO, or what it waited for.
@@ -32,6 +32,7 @@ type progress struct {
 	acked    uint64
 	timeouts uint64
 	wnd      int
+	backoff  int
 	at       sched.Time    // T
 	rto      time.Duration // the largest since the timer was set
 	due      sched.Time    // its deadline, then
@@ -161,7 +162,8 @@ func (p *progress) update(c *Conn, tc *tcp.Conn, now sched.Time) {
 	info := tc.Info()
 	opening := info.State == tcp.SynSent || info.State == tcp.SynReceived
 	window := info.SendWindow != p.wnd
-	set := !p.owes || info.BytesAcked != p.acked || opening != p.opening || info.RTOs != p.timeouts || window && !p.inFlight
+	ended := info.Backoff == 0 && p.backoff > 0
+	set := !p.owes || ended || info.BytesAcked != p.acked || opening != p.opening || info.RTOs != p.timeouts || window && !p.inFlight
 	if set || window || !p.inFlight && p.due <= now {
 		p.at = now
 	}
@@ -177,6 +179,7 @@ func (p *progress) update(c *Conn, tc *tcp.Conn, now sched.Time) {
 	}
 	p.rto, p.last = max(p.rto, info.RTO), info.RTO
 	p.owes, p.acked, p.timeouts, p.wnd, p.opening = true, info.BytesAcked, info.RTOs, info.SendWindow, opening
+	p.backoff = info.Backoff
 	p.inFlight = tc.SendQueue() > tc.Unsent() || tc.Unsent() == 0 && owesFIN(info.State)
 }
 

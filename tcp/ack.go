@@ -114,17 +114,20 @@ func (c *Conn) advance(f *flight, ack Seq, d *delivery) int {
 
 // timeRoundTrip takes an RTT sample, if the ACK gives one, and ends the backoff of the RTO with it (RFC 6298 §5, Karn's algorithm). An
 // ACK of anything that was sent again gives none by the times of sending: what else it acknowledges may have waited for that to arrive.
+// The timer that a backed-off RTO has set then comes no later than the RTO of now, also after an ACK that moves nothing (§5.3 sets it anew
+// after one that does).
 func (c *Conn) timeRoundTrip(f *flight, seg *Segment, n *ackNews) {
 	switch {
 	case n.timed && !n.repeated:
 		c.rtt.sample(c.now.Sub(n.first), n.spans)
 		n.rtt = max(c.now.Sub(n.latest), leastRTT)
 		c.rtt.min = min(c.rtt.min, n.rtt)
-	case n.repeated && c.is(useTS) && c.sampleEcho(&seg.Options, n.again):
+	case n.repeated && n.acked > 0 && !n.dsack && c.is(useTS) && c.sampleEcho(&seg.Options, n.head):
 	default:
 		return
 	}
 	f.backoff = 0
+	c.hastenTimer(f)
 	if c.hist != nil {
 		c.hist.unsampled = false
 	}

@@ -199,7 +199,8 @@ func (c *Conn) establish() {
 	c.events |= Connected
 	c.backoff = 0
 	if c.snd != nil {
-		c.snd.backoff = 0 // that of the SYN; data begins with the RTO of RFC 6298 §5.7
+		c.snd.backoff = 0 // that of the SYN; data begins with the RTO of RFC 6298 §5.7, also such as went with the SYN
+		c.hastenTimer(c.snd)
 	}
 	c.startRound()
 	c.startKeepAlive()

@@ -278,7 +278,7 @@ func (c *Conn) selectWindow() uint16 {
 		// express. It is the upper one, for which a quarter of the buffer is kept beyond its limit: it takes many tiny segments, and
 		// a reader that is away, before only the lower one is left (RFC 7323 §2.4 has senders bear with that).
 		field = offered >> c.rcvWScale
-		if up := (offered + unit - 1) >> c.rcvWScale; up<<c.rcvWScale <= c.memory()+int(c.recvLimit)/4 {
+		if up := (offered + unit - 1) >> c.rcvWScale; up<<c.rcvWScale+max(c.charged()-int(c.recvLimit), 0) <= c.memory()+int(c.recvLimit)/4 {
 			field = up
 		}
 	}

@@ -57,9 +57,10 @@ func (e *rttEstimate) rto(granularity, floor time.Duration) time.Duration {
 	return e.srtt + max(granularity, floor, 4*e.rttvar)
 }
 
-// sampleEcho takes a measurement from an echoed timestamp (RFC 7323 §4), which is only as fine as the timestamps: for when the times of
-// sending say nothing, because what is acknowledged was sent more than once, the oldest of it last at sent. An echo from before that is
-// of an earlier transmission, whose ACK was lost or slow: what it would measure is not the round trip. False if there is no sample.
+// sampleEcho takes a measurement from an echoed timestamp (RFC 7323 §4.1), which is only as fine as the timestamps: for when the times of
+// sending say nothing, because some of what is acknowledged was sent more than once. What is echoed is the timestamp of what came at the
+// left edge of the window (§4.3), which was sent last at sent. An echo from before that is of an earlier transmission, whose ACK was lost
+// or slow: what it would measure is not the round trip. False if there is no sample.
 func (c *Conn) sampleEcho(o *wire.TCPOptions, sent sched.Time) bool {
 	if !o.TS || int32(o.TSEcr-timestamp(sent, c.tsOffset)) < 0 {
 		return false

@@ -150,15 +150,15 @@ func (s *span) underway() bool {
 func (s *span) waits() bool { return s.flags&(spanLost|spanRtx) == spanLost }
 
 // delivery is what an ACK told about spans: how many bytes are newly known to be delivered; of those sent only once, when the oldest
-// and the latest were sent, and where the first ends; of the others, when the oldest was sent again; and of all the transmission that was
-// sent last.
+// and the latest were sent, and where the first ends; whether there were others; when the first of what is acknowledged was sent last; and
+// of all the transmission that was sent last.
 type delivery struct {
-	bytes                int
-	first, latest, again sched.Time
-	lowest               Seq
-	newest               newest
-	timed                bool // first, latest and lowest are set
-	repeated             bool // again is set
+	bytes               int
+	first, latest, head sched.Time
+	lowest              Seq
+	newest              newest
+	timed               bool // first, latest and lowest are set
+	repeated            bool // some were sent more than once
 
 	againMax sched.Time // set before: what was sent again later than this may have arrived by an earlier transmission
 	last     transmission
@@ -169,9 +169,7 @@ func (d *delivery) add(s *span, end Seq, n int) {
 	d.bytes += n
 	d.newest.take(s)
 	if s.flags&spanAgain != 0 {
-		if !d.repeated || s.sent < d.again {
-			d.again, d.repeated = s.sent, true
-		}
+		d.repeated = true
 		if s.sent > d.againMax {
 			return
 		}
@@ -187,6 +185,9 @@ func (d *delivery) add(s *span, end Seq, n int) {
 
 // acked takes everything before to off the board.
 func (b *scoreboard) acked(to Seq, d *delivery) {
+	if b.spans() > 0 {
+		d.head = b.list[b.head].sent
+	}
 	for b.spans() > 0 && b.una.Before(to) {
 		s := &b.list[b.head]
 		n := earlier(s.end, to).minus(b.una)

@@ -58,6 +58,13 @@ func (c *Conn) restartTimer(f *flight) {
 	}
 }
 
+// hastenTimer is for an RTO that is no longer backed off: the retransmission timer expires no later than RTO from now.
+func (c *Conn) hastenTimer(f *flight) {
+	if f.timerAt != sched.Never && !f.persist {
+		f.timerAt = min(f.timerAt, c.now.Add(c.rto(f)))
+	}
+}
+
 func (c *Conn) userTimeLimit() time.Duration { return time.Duration(c.userTimeout) * time.Millisecond }
 
 // startPersist starts the persist timer: there is something to send, nothing is in flight whose ACK could open the window, and the

@@ -3,7 +3,6 @@ package tcp
 import (
 	"time"
 
-	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -169,7 +168,5 @@ func (c *Conn) undo(f *flight) {
 		f.dupAcks, f.dupBytes = 0, 0
 		f.board.restore()
 	}
-	if f.timerAt != sched.Never && !f.persist {
-		f.timerAt = min(f.timerAt, c.now.Add(c.rto(f)))
-	}
+	c.hastenTimer(f)
 }

@@ -160,3 +160,24 @@ func TestSendable(t *testing.T) {
 		}
 	}
 }
+
+// Segments of one byte to a reader that is away: the edge follows them, by what the window field rounds up, only as far as a quarter of the
+// buffer allows for.
+func TestWindowOfTinySegments(t *testing.T) {
+	const limit, unit = 4096, 1024
+	c := receiver(limit, limit, 10)
+	c.selectWindow()
+	for range 3 * limit {
+		if c.offered() == 0 {
+			break
+		}
+		c.arriveBytes(1)
+		c.selectWindow()
+		if used := c.charged() + c.offered(); used > limit+limit/4+unit {
+			t.Fatalf("%d bytes used or offered of %d", used, limit)
+		}
+	}
+	if c.offered() != 0 {
+		t.Error("the window never closes")
+	}
+}
