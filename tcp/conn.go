@@ -142,7 +142,7 @@ func (c *Conn) Connect(cfg *Config, now sched.Time, p Params) {
 // Accept takes over a handshake that a SynRecv record has finished, with the segment that finished it (which may carry data and FIN).
 func (c *Conn) Accept(cfg *Config, now sched.Time, r *SynRecv, seg *Segment) Events {
 	h := &r.handshake
-	c.begin(cfg, now, Params{ISS: h.iss, TSOffset: h.tsOffset, MSS: int(h.ourMSS), GSOMax: h.gsoMax, AuthSpace: int(h.authSpace), Options: r.options})
+	c.begin(cfg, now, Params{ISS: h.iss, TSOffset: h.tsOffset, MSS: int(h.ourMSS), GSOMax: int(h.gsoMax), AuthSpace: int(h.authSpace), Options: r.options})
 	c.adopt(h)
 	c.rcvNxt = h.irs + 1
 	c.rcvAdv = c.rcvNxt + Seq(h.window)
@@ -150,6 +150,8 @@ func (c *Conn) Accept(cfg *Config, now sched.Time, r *SynRecv, seg *Segment) Eve
 	c.sndUna, c.sndNxt = h.iss+1, h.iss+1
 	c.sndWL1, c.sndWL2 = h.irs, h.iss
 	switch {
+	case h.rtt > 0:
+		c.rtt.sample(time.Duration(h.rtt)*time.Microsecond, 1)
 	case h.untimed:
 	case !h.retransmitted:
 		c.rtt.sample(c.now.Sub(h.sentAt), 1)

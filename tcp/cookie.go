@@ -45,6 +45,8 @@ const (
 	cookieSACK       = 1 << 4
 	cookieECN        = 1 << 5
 	cookieTS         = 1 << 6 // of the hash alone: the SYN had timestamps
+	// Of the hash alone, too: the scale of the window that we have announced. The listener that takes the ACK may be another one.
+	cookieScaleShift = 8
 )
 
 // cookieMSS are the sizes that a cookie can tell: the largest that is not above what the peer announced counts. They are what common paths
@@ -91,13 +93,15 @@ func (k *CookieKeys) Check(cfg *Config, now sched.Time, ack *Segment, p Params, 
 	}
 	options := uint32(cookieNoWScale)
 	ts := ack.Options.TS && !cfg.NoTimestamps
+	age, fresh := echoAge(now, ack, p.TSOffset)
 	if ts {
-		// What it echoes must have been sent within the life of a cookie.
-		age := int32(timestamp(now, p.TSOffset) - ack.Options.TSEcr)
-		if age < 0 || time.Duration(age)*time.Millisecond > CookieLife {
+		if !fresh {
 			return false
 		}
 		options = ack.Options.TSEcr&(1<<cookieOptionBits-1) | cookieTS
+	}
+	if options&cookieNoWScale != cookieNoWScale {
+		options |= uint32(windowScale(p.Options.receiveBuffer(cfg))) << cookieScaleShift
 	}
 	t := newCookieTuple(local, remote, ack.Seq-1)
 	iss := ack.Ack - 1
@@ -111,9 +115,30 @@ func (k *CookieKeys) Check(cfg *Config, now sched.Time, ack *Segment, p Params, 
 	p.ISS = iss
 	*r = SynRecv{handshake: newHandshake(ack.Seq-1, p), due: sched.Never, replied: now, open: true}
 	r.restore(ack, mss, options)
+	r.sentAt = now.Add(-age)
+	// The sample is up to 64 ms too large, which does no harm. But an ACK that comes after a SYN-ACK with a record would have been sent
+	// again may be the second one, and the first was lost.
+	r.untimed = !ts || age >= synAckRTO
 	r.Configure(cfg, p.Options)
 	r.ecn.recall(cfg, p.Options.ecn(cfg), ts && options&cookieECN != 0, ack)
 	return true
+}
+
+// echoAge is how long ago the timestamp was sent that a segment echoes; false if not within the life of a cookie.
+func echoAge(now sched.Time, seg *Segment, tsOffset uint32) (age time.Duration, fresh bool) {
+	ms := int32(timestamp(now, tsOffset) - seg.Options.TSEcr)
+	age = max(time.Duration(ms)*time.Millisecond, time.Millisecond)
+	return age, ms >= 0 && age <= CookieLife
+}
+
+// MayFollowCookie reports whether a segment may be one that follows the ACK of a cookie: with timestamps, what it echoes is as young as a
+// cookie that is good.
+func MayFollowCookie(cfg *Config, now sched.Time, seg *Segment, tsOffset uint32) bool {
+	if cfg.NoTimestamps || !seg.Options.TS {
+		return true
+	}
+	_, fresh := echoAge(now, seg, tsOffset)
+	return fresh
 }
 
 // cookieOptions is what a cookie tells of the options agreed on.
@@ -125,7 +150,7 @@ func (h *handshake) cookieOptions() uint32 {
 	}
 	options := uint32(cookieNoWScale | cookieTS)
 	if h.wscale {
-		options = uint32(h.sndWScale) | cookieTS
+		options = uint32(h.sndWScale) | cookieTS | uint32(h.rcvWScale)<<cookieScaleShift
 	}
 	if h.sack {
 		options |= cookieSACK
@@ -139,7 +164,6 @@ func (h *handshake) cookieOptions() uint32 {
 // restore is the other direction: what was agreed on, from what came back.
 func (h *handshake) restore(ack *Segment, mss uint16, options uint32) {
 	h.sndMSS = mss
-	h.untimed = true // TSval did not tell the time exactly
 	if h.ts = options&cookieTS != 0; !h.ts {
 		return
 	}
@@ -170,7 +194,7 @@ func lowBits(val, options uint32) uint32 {
 
 // cookieTuple is what a cookie is for, as the hash takes it: addresses, ports, the peer's initial sequence number, then tick, MSS, options
 // and purpose.
-type cookieTuple [51]byte
+type cookieTuple [52]byte
 
 func newCookieTuple(local, remote netip.AddrPort, irs Seq) (t cookieTuple) {
 	l, r := local.Addr().As16(), remote.Addr().As16()
@@ -185,7 +209,7 @@ func newCookieTuple(local, remote netip.AddrPort, irs Seq) (t cookieTuple) {
 // hash is a keyed hash of the tuple and the rest.
 func (t *cookieTuple) hash(key *siphash.Key, purpose byte, tick uint64, mss, options uint32) uint32 {
 	binary.BigEndian.PutUint64(t[40:], tick)
-	t[48], t[49], t[50] = byte(mss), byte(options), purpose
+	t[48], t[49], t[50], t[51] = byte(mss), byte(options>>8), byte(options), purpose
 	return uint32(key.Sum(t[:]))
 }
 

@@ -154,7 +154,7 @@ func (c *FastOpenCache) Get(now sched.Time, server netip.Addr) (f FastOpen, ok b
 	if e.losses > 1 && now.Sub(e.lostAt) < fastLossUnit<<min(e.losses, fastMaxBackup) {
 		return f, false
 	}
-	return FastOpen{Cookie: e.cookie[:e.size], MSS: e.mss}, true
+	return FastOpen{Cookie: bytes.Clone(e.cookie[:e.size]), MSS: e.mss}, true // a copy: others may Note another one meanwhile
 }
 
 // Note takes the result of an attempt. What was lost twice in a row is not tried again for four minutes, and each time more for twice as

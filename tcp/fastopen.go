@@ -190,8 +190,8 @@ func (c *Conn) FastOpenResult() (r FastOpenResult, ok bool) {
 	return r, true
 }
 
-// FastOpened reports whether data came or went with the SYN.
-func (c *Conn) FastOpened() bool { return c.is(fastOpened) }
+// FastOpenedByUs reports whether the server took the data of our SYN: what a client learns from. What strangers open here tells it nothing.
+func (c *Conn) FastOpenedByUs() bool { return c.is(fastOpened) && !c.is(passive) }
 
 // noteCutOff: a middlebox that does not know Fast Open may drop all that follows it.
 func (c *Conn) noteCutOff(f *flight) {
@@ -204,7 +204,7 @@ func (c *Conn) noteCutOff(f *flight) {
 // can be read at once (RFC 7413 §4.2.2). cookie is a new one for the client; none: the one that it has is good.
 func (c *Conn) AcceptFastOpen(cfg *Config, now sched.Time, r *SynRecv, syn *Segment, cookie []byte) Events {
 	h := &r.handshake
-	c.begin(cfg, now, Params{ISS: h.iss, TSOffset: h.tsOffset, MSS: int(h.ourMSS), GSOMax: h.gsoMax, Options: r.options})
+	c.begin(cfg, now, Params{ISS: h.iss, TSOffset: h.tsOffset, MSS: int(h.ourMSS), GSOMax: int(h.gsoMax), Options: r.options})
 	c.adopt(h)
 	c.state = SynReceived
 	c.rcvNxt = h.irs + 1

@@ -26,7 +26,8 @@ type handshake struct {
 	iss, irs Seq
 	tsOffset uint32 // ours: TSval is the millisecond clock plus this
 	tsRecent uint32 // the latest TSval of the peer; valid with ts
-	gsoMax   int
+	gsoMax   int32
+	rtt      uint32 // µs: the round trip of the SYN-ACK, where the segment that completes the handshake comes too late to tell; 0: not known
 	sndMSS   uint16 // the peer's announced MSS, made sane: what we may send (the path's limit is ourMSS)
 	ourMSS   uint16 // what we announced: the path's limit as well
 	window   uint16 // what the SYN-ACK offered, as on the wire (never scaled in a SYN)
@@ -63,7 +64,7 @@ func (h *handshake) agree(cfg *Config, buffer int, o *wire.TCPOptions) {
 // newHandshake is a passive open that has agreed on nothing yet.
 func newHandshake(irs Seq, p Params) handshake {
 	return handshake{
-		iss: p.ISS, irs: irs, tsOffset: p.TSOffset, gsoMax: p.GSOMax, ourMSS: announcedMSS(p.MSS), sndMSS: p.peerMSS(), authSpace: uint8(p.AuthSpace),
+		iss: p.ISS, irs: irs, tsOffset: p.TSOffset, gsoMax: int32(min(p.GSOMax, 1<<30)), ourMSS: announcedMSS(p.MSS), sndMSS: p.peerMSS(), authSpace: uint8(p.AuthSpace),
 	}
 }
 

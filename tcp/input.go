@@ -191,6 +191,12 @@ func (c *Conn) arriveSynSent(seg *Segment) {
 		}
 		return
 	}
+	if acked && !c.echoesSYN(&seg.Options) {
+		if seg.Flags&wire.RST == 0 {
+			c.replyReset(seg)
+		}
+		return
+	}
 	// Second, the RST bit: "If the ACK was acceptable, then signal to the user 'error: connection reset', drop the segment, enter
 	// CLOSED state". What was reset was an attempt: refused.
 	if seg.Flags&wire.RST != 0 {
@@ -228,6 +234,16 @@ func (c *Conn) arriveSynSent(seg *Segment) {
 	seg.Flags &^= wire.SYN
 	seg.Seq++
 	c.takeContents(seg)
+}
+
+// echoesSYN: RFC 7323 §3.2: TSecr "is valid if the ACK bit is set … and … echoes a timestamp value that was sent by the remote TCP". What
+// was sent is between the first SYN and now; another echo is of an old connection, and is treated as Linux does: as an ACK that is not
+// acceptable. A middlebox or stack that echoes nothing, 0, is let pass, as there.
+func (c *Conn) echoesSYN(o *wire.TCPOptions) bool {
+	if !o.TS || o.TSEcr == 0 || c.cfg.NoTimestamps {
+		return true
+	}
+	return timestamp(c.now, c.tsOffset)-o.TSEcr <= timestamp(c.now, c.tsOffset)-timestamp(c.snd.stalled, c.tsOffset)
 }
 
 // takeContents is the last two steps: text and FIN.

@@ -128,7 +128,7 @@ func (c *Conn) outputSYN(seg *Segment) bool {
 		f.board.transmitted(c.sndNxt, c.now)
 	} else {
 		c.history().retransmits++
-		f.board.resendLast(1, c.now)
+		f.board.resendSYN(c.now)
 	}
 	if f.timerAt == sched.Never {
 		c.restartTimer(f)

@@ -456,6 +456,18 @@ func (b *scoreboard) resendLast(n int, now sched.Time) Seq {
 	return begin
 }
 
+// resendSYN marks our SYN, the first that is in flight, as sent again. Data may have followed it (RFC 7413 §4.2.2).
+func (b *scoreboard) resendSYN(now sched.Time) {
+	if b.size(b.head) > 1 {
+		b.split(b.head, b.una+1)
+	}
+	s, size := &b.list[b.head], b.size(b.head)
+	s.stamp = b.rate.stamp(now, b.pipe()-size, size)
+	s.flags |= spanAgain
+	s.sent = now
+	b.logResent(b.una, s.end, now)
+}
+
 // joinResent joins span i to the one before it if that has had the same fate, so that a long retransmission is not many spans.
 func (b *scoreboard) joinResent(i int) {
 	if i > b.head && b.list[i-1].flags == b.list[i].flags && b.list[i-1].sent == b.list[i].sent &&

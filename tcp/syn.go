@@ -150,6 +150,9 @@ func (r *SynRecv) waitsForData(now sched.Time, seg *Segment) bool {
 	if now >= end {
 		return false
 	}
+	if !r.untimed && !r.retransmitted {
+		r.rtt = uint32(min(max(now.Sub(r.sentAt), leastRTT)/time.Microsecond, 1<<32-1))
+	}
 	r.waits, r.untimed = true, true
 	r.due = end
 	return true

@@ -33,7 +33,7 @@ const (
 	TimeWaitKeep  TimeWaitVerdict = iota
 	TimeWaitReply                 // send reply
 	// TimeWaitReopen: a SYN that may open a new incarnation (RFC 9293 §3.6.1, RFC 6191): remove the record, treat it as to LISTEN, with
-	// NextISS as the least ISS.
+	// NextISS as the least ISS. If nobody listens, Challenge is the answer.
 	TimeWaitReopen
 	TimeWaitDrop // remove the record
 )
@@ -97,6 +97,11 @@ func (w *TimeWait) Input(now sched.Time, seg, reply *Segment) TimeWaitVerdict {
 	default: // not answered, or two ends in TIME-WAIT would never stop
 		return TimeWaitKeep
 	}
+	return w.Challenge(now, reply)
+}
+
+// Challenge fills reply with an ACK of what we have (RFC 5961), unless there was one just now. It is for who does not follow TimeWaitReopen.
+func (w *TimeWait) Challenge(now sched.Time, reply *Segment) TimeWaitVerdict {
 	if now.Sub(w.replied) < replyInterval {
 		return TimeWaitKeep
 	}

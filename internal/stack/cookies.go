@@ -1,6 +1,8 @@
 package stack
 
 import (
+	"sync/atomic"
+
 	"github.com/weirnet/weir/internal/ip"
 	"github.com/weirnet/weir/internal/siphash"
 	"github.com/weirnet/weir/packet"
@@ -38,7 +40,7 @@ func (l *Listener) cookieParams(now sched.Time, k *flowKey, m *ip.Meta) tcp.Para
 // sendCookie answers a SYN and keeps nothing of it.
 func (l *Listener) sendCookie(now sched.Time, syn *tcp.Segment, k *flowKey, m *ip.Meta) {
 	s := l.stack
-	l.cookiesUntil.Store(int64(now.Add(tcp.CookieLife)))
+	l.lastCookie().Store(int64(now.Add(tcp.CookieLife)))
 	reply := s.segments.Get().(*tcp.Segment)
 	s.cookieKeys(now).SynAck(s.cfg.TCP, now, syn, l.cookieParams(now, k, m), k.localAddr(), k.remoteAddr(), reply)
 	w := s.manner(k, l.traffic, nil)
@@ -47,8 +49,27 @@ func (l *Listener) sendCookie(now sched.Time, syn *tcp.Segment, k *flowKey, m *i
 	s.stats.cookiesSent.Add(1)
 }
 
+// lastCookie holds the instant at which the last cookie that was sent is too old. Listeners that share their port have one of all: when one
+// is closed, another takes the ACKs of its cookies.
+func (l *Listener) lastCookie() *atomic.Int64 {
+	if l.bind.reusePort {
+		return &l.stack.groupCookies
+	}
+	return &l.cookiesUntil
+}
+
 // cookieSent reports whether a cookie of the listener may be in flight. Only then is an ACK looked at for one.
-func (l *Listener) cookieSent(now sched.Time) bool { return now < sched.Time(l.cookiesUntil.Load()) }
+func (l *Listener) cookieSent(now sched.Time) bool { return now < sched.Time(l.lastCookie().Load()) }
+
+// awaitsCookie reports whether a segment that is refused may belong to a handshake by cookie whose ACK was lost or is late. All that a client
+// sends until it has had an answer acknowledges the cookie, but only what begins right behind its SYN has all that checks it; what follows
+// is met by silence, not by a RST, so that the retransmission of what is missing can complete the handshake. (Linux sends a RST.) For how
+// long is bounded by the life of a cookie, as the echoed timestamp tells. Where there are none, a peer that has a connection which we have
+// forgotten does not learn of that before the flood is over.
+func (l *Listener) awaitsCookie(now sched.Time, seg *tcp.Segment, k *flowKey) bool {
+	return seg.Flags&(wire.SYN|wire.RST|wire.ACK) == wire.ACK && seg.Len() > 0 && l.cookieSent(now) &&
+		tcp.MayFollowCookie(l.stack.cfg.TCP, now, seg, l.stack.numbers.TSOffset(k.localAddr(), k.remoteAddr()))
+}
 
 // takeCookie makes a connection of an ACK to a listener, if it answers a cookie: false if not. It leaves the packet to the caller.
 func (s *Stack) takeCookie(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, b *batch) bool {
@@ -101,7 +122,7 @@ func (l *Listener) accepted(t *TCP, b *batch) {
 }
 
 // refuse answers a segment that nobody takes: as LISTEN does, or CLOSED. It owns p.
-func (s *Stack) refuse(seg *tcp.Segment, k *flowKey, p *packet.Packet, m *ip.Meta) {
+func (s *Stack) refuse(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Packet, m *ip.Meta) {
 	defer p.Release() // the segment borrows from it
 	reply := s.segments.Get().(*tcp.Segment)
 	defer s.segments.Put(reply)
@@ -111,6 +132,8 @@ func (s *Stack) refuse(seg *tcp.Segment, k *flowKey, p *packet.Packet, m *ip.Met
 		answer = tcp.ResetFromListen
 	}
 	switch keys := l.keysFor(k.remoteAddr()); {
+	case l != nil && keys == nil && l.awaitsCookie(now, seg, k):
+		return
 	case !answer(seg, reply):
 		return
 	case keys == nil && seg.Options.AuthKind == 0:

@@ -130,7 +130,7 @@ func (t *TCP) settleFastOpen(now sched.Time, ev tcp.Events) {
 		s.stats.fastBlackhole.Add(1)
 		s.knownServers(func(c *tcp.FastOpenCache) { c.CutOff(now) })
 	}
-	if ev&(tcp.TimeWaitNow|tcp.Done) != 0 && ev&tcp.Failed == 0 && t.conn.FastOpened() {
+	if ev&(tcp.TimeWaitNow|tcp.Done) != 0 && ev&tcp.Failed == 0 && t.conn.FastOpenedByUs() {
 		s.knownServers(func(c *tcp.FastOpenCache) { c.Works() })
 	}
 }

@@ -21,7 +21,9 @@ func checkClosed(t testing.TB, s *Stack) {
 	used, _ := s.Memory()
 	for what, n := range map[string]int64{
 		"packets out": int64(s.Packets().Outstanding()), "bytes charged to the memory budget": used,
-		"flows in the table": int64(s.flows.len()), "requests pending": s.pending.Load(), "bindings": int64(len(s.binds.m)),
+		"flows in the table": int64(s.flows.len()), "requests pending": s.pending.Load(), "requests counted": s.asked.Load(),
+		"handshakes counted": s.openings.Load(), "orphans": s.orphans.Load(), "requests of Fast Open": int64(len(s.fast.pending)),
+		"bindings":            int64(len(s.binds.m)),
 		"refusals remembered": s.refusals.Load(), "TIME-WAIT records": s.timeWaits.Load(), "ICMP sockets": int64(len(s.pings.list)),
 	} {
 		if n != 0 {

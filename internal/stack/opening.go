@@ -58,6 +58,12 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 		p.Release()
 		return true
 	}
+	if !s.mayAsk() {
+		s.pending.Add(-1)
+		s.stats.requestDrops.Add(1)
+		p.Release()
+		return true
+	}
 	o := s.newOpening(now, seg, k, m, floor, nil, s.manner(k, Traffic{}, nil))
 	r := &TCPRequest{
 		Src: s.zonedPort(k.remoteAddr(), m.Scope), Dst: s.zonedPort(k.localAddr(), m.Scope), Iface: m.Iface,
@@ -67,6 +73,7 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 	o.mu.Lock()
 	if !s.flows.insert(&o.flow) { // another goroutine was faster with the same SYN
 		o.mu.Unlock()
+		s.asked.Add(-1)
 		r.settle()
 		r.dropPacket()
 		return true
@@ -78,6 +85,17 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 		o.shut()
 	}
 	return true
+}
+
+// mayAsk counts one more handshake of the handler's, if there is room: as many as of a listener. A request that was accepted waits for its
+// ACK as long as one that a listener has answered, and holds a socket and its caller meanwhile: without a limit a flood of SYNs with forged
+// addresses would have a handler that accepts hold any number.
+func (s *Stack) mayAsk() bool {
+	if s.asked.Add(1) <= int64(max(s.cfg.Backlog, s.cfg.MaxPending)) {
+		return true
+	}
+	s.asked.Add(-1)
+	return false
 }
 
 // newOpening makes the record of a SYN, for a connection that starts with these options.
@@ -280,6 +298,7 @@ func (o *opening) accept(now sched.Time, seg *tcp.Segment, b *batch) {
 		l.accepted(t, b)
 		return
 	}
+	s.asked.Add(-1)
 	s.stats.passiveOpens.Add(1)
 	if s.closed.Load() { // Close may have met the record in the table, and not the connection
 		t.shut()
@@ -320,11 +339,13 @@ func (o *opening) remove() {
 	o.dead = true
 	o.stack.timers.Cancel(&o.timer)
 	o.stack.flows.remove(&o.flow)
-	if o.listener != nil {
+	switch {
+	case o.listener != nil:
 		o.listener.release()
-	}
-	if o.silent {
+	case o.silent:
 		o.stack.forget()
+	default:
+		o.stack.asked.Add(-1)
 	}
 }
 

@@ -154,7 +154,9 @@ func (r *TCPRequest) Reject(err error) error {
 	}
 	switch code, ok := unreachableCode(err); {
 	case errors.Is(err, syscall.ETIMEDOUT):
-		o.silent = s.remember()
+		if o.silent = s.remember(); o.silent {
+			s.asked.Add(-1)
+		}
 	case ok && r.syn != nil:
 		s.ip.Unreachable(s.now(), r.syn, code)
 	default:

@@ -203,7 +203,7 @@ func (s *Stack) segment(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.
 		p.Release()
 		return
 	}
-	s.refuse(seg, k, p, m)
+	s.refuse(now, seg, k, p, m)
 }
 
 // icmpError tells the socket that an ICMP error concerns.

@@ -47,7 +47,7 @@ type Config struct {
 	Forward bool        // route between interfaces
 
 	MaxPending int // request handlers at once; 1024
-	Backlog    int // of a listener: handshakes in progress, and connections not yet accepted; 4096
+	Backlog    int // of a listener: handshakes in progress, and connections not yet accepted; of the handler: handshakes; 4096
 	MaxOrphans int // connections that were closed and have not ended; one more is reset; 16384
 
 	// ISS, if not nil, gives the initial sequence numbers of connections in place of RFC 6528: for tests of sequence numbers that wrap.
@@ -74,13 +74,16 @@ type Stack struct {
 	memory    memory
 	left      leftovers
 	pending   atomic.Int64 // undecided requests
+	asked     atomic.Int64 // TCP requests that are undecided, or accepted and in SYN-RECEIVED
 	refusals  atomic.Int64 // remembered
 	timeWaits atomic.Int64 // records
 	openings  atomic.Int64 // handshakes in progress, of listeners
 	orphans   atomic.Int64 // sockets that were closed and are in the flow table
 	cookies   atomic.Pointer[tcp.CookieKeys]
-	fast      fastOpen
-	pings     pingTable
+	// groupCookies is Listener.cookiesUntil of all that share their port: which of a group takes an ACK may be another one than took the SYN.
+	groupCookies atomic.Int64
+	fast         fastOpen
+	pings        pingTable
 
 	onTCP  atomic.Pointer[func(*TCPRequest)]
 	onUDP  atomic.Pointer[func(*UDPRequest)]

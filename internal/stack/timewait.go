@@ -31,7 +31,7 @@ func (s *Stack) enterTimeWait(now sched.Time, t *TCP) {
 		s.flows.remove(&t.flow)
 		return
 	}
-	w := &timeWait{stack: s, iface: t.bound, manner: t.manner, rec: tcp.NewTimeWait(now, &t.conn)}
+	w := &timeWait{stack: s, iface: t.bound, manner: t.manner.clone(), rec: tcp.NewTimeWait(now, &t.conn)}
 	w.flow = flow{key: t.flow.key, owner: w}
 	w.timer.Owner = w
 	w.mu.Lock()
@@ -59,12 +59,24 @@ func (w *timeWait) input(now sched.Time, seg *tcp.Segment, m *ip.Meta, _ *batch)
 	case tcp.TimeWaitReply:
 		s.reply(&w.flow.key, int(w.iface), reply, &w.manner)
 	case tcp.TimeWaitReopen:
-		w.remove()
-		return false
+		if s.listens(&w.flow.key, m) {
+			w.remove()
+			return false
+		}
+		// There is nobody to reopen it for, and so any SYN, forged or not, would only end TIME-WAIT before its time (RFC 1337). As Linux
+		// does, it is answered as one that is not new.
+		if w.rec.Challenge(now, reply) == tcp.TimeWaitReply {
+			s.reply(&w.flow.key, int(w.iface), reply, &w.manner)
+		}
 	case tcp.TimeWaitDrop:
 		w.remove()
 	}
 	return true
+}
+
+// listens reports whether somebody may want what a SYN asks for.
+func (s *Stack) listens(k *flowKey, m *ip.Meta) bool {
+	return s.onTCP.Load() != nil || s.listenerOf(k, m) != nil
 }
 
 // Expire is the timer's call.

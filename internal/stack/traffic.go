@@ -41,6 +41,13 @@ func (s *Stack) manner(k *flowKey, t Traffic, keys *auth.Keys) manner {
 	return m
 }
 
+// clone is a copy for another record of the flow, under another lock.
+func (m *manner) clone() manner {
+	c := *m
+	c.guard = m.guard.Clone()
+	return c
+}
+
 // use makes t what is asked of IP.
 func (m *manner) use(s *Stack, k *flowKey, t Traffic) {
 	m.ttl, m.tos, m.minTTL = t.TTL, t.TOS, t.MinTTL

@@ -61,6 +61,22 @@ func NewGuard(keys *Keys, local, remote netip.AddrPort) *Guard {
 	return g
 }
 
+// Clone is a Guard of its own for the same connection, as of now; nil for nil. What it derives and computes is not shared.
+func (g *Guard) Clone() *Guard {
+	if g == nil {
+		return nil
+	}
+	c := *g
+	c.md5, c.ao = nil, nil
+	if g.md5 != nil {
+		c.md5 = md5.New()
+	}
+	for i := range g.ao {
+		c.ao = append(c.ao, aoKey{AOKey: g.ao[i].AOKey})
+	}
+	return &c
+}
+
 // SetKeys changes the keys. Those of TCP-AO that remain keep their roles.
 func (g *Guard) SetKeys(keys *Keys) {
 	g.keys = keys
@@ -247,7 +263,8 @@ func (g *Guard) verifyAO(s *Segment, data []byte) Verdict {
 	if subtle.ConstantTimeCompare(g.aoDigest(s, h, k, uint32(ext>>32), len(data)-2), data[2:]) != 1 {
 		return Bad
 	}
-	if syn && !g.rcvKnown {
+	first := syn && !g.rcvKnown
+	if first {
 		g.rcvISN, g.rcvNext, g.rcvKnown = seq, uint64(seq), true
 		g.next = at
 	}
@@ -255,7 +272,8 @@ func (g *Guard) verifyAO(s *Segment, data []byte) Verdict {
 		g.rcvNext = max(g.rcvNext, ext)
 	}
 	// RFC 5925 §7.5 step 2.h: "If the RNextKeyID … is not the KeyID of the current_key, and an MKT with it is ready, the current_key changes".
-	if next := g.bySendID(int(data[1])); next >= 0 && g.rcvKnown {
+	// Not for a SYN that comes again, which a stranger may have kept: it would bring back a key that was rolled over.
+	if next := g.bySendID(int(data[1])); next >= 0 && g.rcvKnown && (!syn || first) {
 		g.current = next
 	}
 	return Good
