@@ -19,7 +19,6 @@ type hostConfig struct {
 	fastOpen             int64
 	keepIdle, keepInterv time.Duration
 	keepCount            int
-	applyAll             []func(*tcp.Conn) error // to each connection
 }
 
 func defaultHostConfig() hostConfig {

@@ -118,7 +118,6 @@ type callEvent struct {
 	args   []value
 	result value
 	errno  string // "" if the call is to succeed
-	end    position
 }
 
 // shellEvent is a command line.

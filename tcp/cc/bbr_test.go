@@ -34,11 +34,11 @@ type path struct {
 
 // sent is a packet on its way.
 type sent struct {
-	at, back                   sched.Time // when it was sent, when its ACK arrives
-	deliveredAt, firstSent     sched.Time
-	delivered, lost            uint64
-	inFlight                   int
-	appLimited, gone, recovery bool
+	at, back               sched.Time // when it was sent, when its ACK arrives
+	deliveredAt, firstSent sched.Time
+	delivered, lost        uint64
+	inFlight               int
+	appLimited, gone       bool
 }
 
 func newPath(rate int64, rtt time.Duration, queue int) *path {
