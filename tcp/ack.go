@@ -47,6 +47,7 @@ func (c *Conn) acknowledge(seg *Segment) {
 	plain := n.acked == 0 && n.flight > 0 && seg.Len() == 0 && seg.Ack == c.sndUna && !changed
 	if c.is(useSACK) {
 		fresh := n.bytes
+		n.againMax = c.now.Add(-c.rtt.min)
 		for _, b := range seg.Options.SACKBlocks() {
 			f.board.sack(Seq(b.Left), Seq(b.Right), &n.delivery)
 		}

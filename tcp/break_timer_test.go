@@ -52,6 +52,29 @@ func TestSamplesAfterTimeouts(t *testing.T) {
 	})
 }
 
+// RFC 8985 §6.2: a retransmission that is SACKed tells what was sent before it is lost. The echoed timestamp of an ACK that moves nothing is
+// old, whatever has arrived, and says nothing against that.
+func TestRetransmissionSACKed(t *testing.T) {
+	runScripts(t, `
+		config cc=reno frto=off tlp=off
+		connect
+		> S 0:0(0)
+		+.1 < S. 0:0(0) ack 1 win 65535 mss 1012 sackOK TS 100 0
+		> . 1:1(0) ack 1
+		write 8000
+		> . 1:8001(8000) ack 1
+		+.1 < . 1:1(0) ack 1 TS 200 100 sack 2001:8001
+		> . 1:2001(2000) ack 1
+	`, []script{
+		{"the first of two is lost again", `
+			+.1 < . 1:1(0) ack 1 TS 300 100 sack 1001:8001
+			> . 1:1001(1000) ack 1`},
+		{"not if less than a round trip has passed", `
+			+.05 < . 1:1(0) ack 1 TS 250 100 sack 1001:8001
+			quiet`},
+	})
+}
+
 // A transfer of 1 MiB over links that lose three of ten packets either way takes its time: each of some 100 timeouts is followed by
 // another with probability 0.51 and twice as long a wait. It must not take much more than that costs, whatever the options: without
 // timestamps and SACK Karn's algorithm keeps the backed-off RTO for as long as something is sent twice.

@@ -151,8 +151,10 @@ func (c *Conn) noteDelivered(f *flight, n *ackNews) {
 	}
 }
 
-// againMax is for delivery: §6.2, step 2, has an ACK of a segment that was sent again say nothing about its latest transmission if its
-// echoed timestamp is from before, or if less than the least round trip time has passed.
+// againMax is for delivery: §6.2, step 2, has an ACK of a segment that was sent again say nothing about its latest transmission if "the
+// Timestamp Echo Reply field … indicates the ACK was not acknowledging the last retransmission of the segment", or if less than the least
+// round trip time has passed. The first goes for what is acknowledged cumulatively: the echo is of what came at the left edge of the window
+// (RFC 7323 §4.3), and tells nothing about what was SACKed, which came behind it. It would always seem to be from before.
 func (c *Conn) againMax(f *flight, seg *Segment) sched.Time {
 	if f.phase == phaseOpen && len(f.board.resents) == 0 {
 		return 0
