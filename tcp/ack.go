@@ -87,7 +87,7 @@ func (c *Conn) acknowledgeIdle(seg *Segment, dsack bool) {
 	c.probeAcked(seg, 0, dsack, false)
 	c.adaptReordering(true)
 	if u := &c.hist.undo; u.open && u.any && u.left <= 0 {
-		c.undo(nil)
+		c.undo(nil, false)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 // small and each ACK lets it grow (as Linux does).
 const initialQuickAcks = 16
 
-// maxDelayedAck is the longest time for which an ACK waits, unless Config.DelayedAck is more. RFC 9293 §3.8.6.3 (MUST-58) allows 500 ms.
+// maxDelayedAck is the longest time for which an ACK waits, unless Config.DelayedAck is more. RFC 9293 §3.8.6.3 (MUST-40): less than 500 ms.
 const maxDelayedAck = 200 * time.Millisecond
 
 // leastAckTime is the shortest time for which an ACK waits, and the first.

@@ -108,8 +108,8 @@ func (c *Conn) askECN(seg *Segment) {
 	}
 }
 
-// ecnSYNTimedOut: the SYN timed out for the n-th time. RFC 3168 §6.1.1.1: a host whose ECN-setup SYN is not answered "MAY re-send the SYN
-// with CWR and ECE cleared", as what is in the way may drop them for the flags. AccECN is asked for once more (RFC 9768 §3.1.4.1).
+// ecnSYNTimedOut: the SYN timed out for the n-th time. RFC 3168 §6.1.1.1: a host that gets "no reply to an ECN-setup SYN" may go on
+// with SYNs "with CWR and ECE cleared", as what is in the way may drop them for the flags. AccECN is asked for once more (RFC 9768 §3.1.4.1).
 func (c *Conn) ecnSYNTimedOut(n uint8) {
 	e := c.ecn
 	if e == nil || c.state != SynSent || e.is(ecnNoFallback) || e.asked == ECNNone || e.asked == ECNAccurate && n < 2 {
@@ -118,8 +118,8 @@ func (c *Conn) ecnSYNTimedOut(n uint8) {
 	e.set(ecnPlainSYN)
 }
 
-// ecnSYNReset: RFC 3168 §6.1.1.1: "A host that receives a RST in response to the transmission of an ECN-setup SYN packet MAY resend a SYN
-// with CWR and ECE cleared." Once; false if that is not the case.
+// ecnSYNReset: RFC 3168 §6.1.1.1: "a host that receives a RST in response to the transmission of an ECN-setup SYN packet MAY resend a SYN
+// with CWR and ECE cleared". Once; false if that is not the case.
 func (c *Conn) ecnSYNReset() bool {
 	e := c.ecn
 	if e == nil || e.asked == ECNNone || e.is(ecnPlainSYN|ecnNoFallback) {
@@ -172,8 +172,8 @@ func (a *ecnAgreed) agree(cfg *Config, mode ECNMode) {
 		a.feedback = ECNAccurate
 	case n&aceClassicAsk != aceClassicAsk:
 	case a.peerSYN == wire.NotECT || n == aceAccurateAsk:
-		// RFC 3168 §6.1.1: "A host MUST NOT set ECT on SYN": where one has it, something on the way writes into the field. A SYN that
-		// asks for accurate feedback first may have it.
+		// RFC 3168 §6.1.1: "A host MUST NOT set ECT on SYN or SYN-ACK packets": where one has it, something on the way writes into the
+		// field. A SYN that asks for accurate feedback first may have it.
 		a.feedback = ECNClassic
 	}
 }

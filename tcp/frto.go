@@ -29,8 +29,8 @@ func (c *Conn) startFRTO(f *flight, again bool) {
 func (c *Conn) checkFRTO(f *flight, n *ackNews) bool {
 	switch {
 	case f.frto == frtoFirst && n.acked > 0:
-		// 2a: "If the cumulative acknowledgment covers RecoveryPoint, the sender SHOULD revert to the conventional RTO recovery";
-		// 2b: else two new segments, which is what slow start has room for now. Without any the question stays open.
+		// 2a: an ACK of all that was outstanding decides nothing, and recovery goes on as ever; 2b: else two new segments, which is
+		// what slow start has room for now. Without any the question stays open.
 		f.frto = frtoOff
 		if c.sndUna.Before(f.point) && c.newDataFits() {
 			f.frto = frtoSecond
@@ -38,8 +38,8 @@ func (c *Conn) checkFRTO(f *flight, n *ackNews) bool {
 	case f.frto == frtoFirst && !c.is(useSACK):
 		f.frto = frtoOff // 2a of §2.1: a duplicate ACK
 	case f.frto == frtoSecond:
-		// 3b: "If the acknowledgment advances the window … declare the timeout spurious": something that was sent before the timeout, and
-		// not since, has arrived. 3a: else what was sent again was needed.
+		// 3b: something that was sent before the timeout, and not since, has arrived: the timeout was spurious. 3a: else what was sent
+		// again was needed.
 		if n.timed && n.first < f.frtoAt && (n.acked > 0 || c.is(useSACK)) {
 			return true
 		}

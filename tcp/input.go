@@ -94,7 +94,7 @@ func (c *Conn) checkSequence(seg *Segment) bool {
 		c.set(ackNow)
 		return true
 	}
-	// "If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless the RST bit is set)".
+	// "If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless the RST bit is set …)".
 	if seg.Flags&wire.RST != 0 {
 		return false
 	}
@@ -140,8 +140,8 @@ func (c *Conn) checkReset(seg *Segment) bool {
 	return false
 }
 
-// checkSYN: "Fourth, check the SYN bit", by RFC 5961 §4.2: "If the SYN bit is set, irrespective of the sequence number, TCP endpoints MUST
-// send a challenge ACK to the remote peer" (outside of the window it got one already).
+// checkSYN: "Fourth, check the SYN bit", by RFC 5961 §4.2: "irrespective of the sequence number, TCP MUST send an ACK (also
+// referred to as challenge ACK) to the remote peer" (outside of the window it got one already).
 func (c *Conn) checkSYN(seg *Segment) bool {
 	if seg.Flags&wire.SYN == 0 {
 		return true

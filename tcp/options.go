@@ -95,7 +95,7 @@ func (c *Conn) putOptions(o *wire.TCPOptions) {
 // checkTimestamps is RFC 7323's protection against old segments, before anything else is looked at; false if the segment is to be
 // dropped.
 func (c *Conn) checkTimestamps(seg *Segment) bool {
-	if !c.is(useTS) || seg.Flags&wire.RST != 0 { // §5.2: "RST segments … MUST NOT be subjected to the PAWS check"
+	if !c.is(useTS) || seg.Flags&wire.RST != 0 { // §5.2: PAWS is not for RST
 		return true
 	}
 	if !seg.Options.TS {
@@ -106,7 +106,7 @@ func (c *Conn) checkTimestamps(seg *Segment) bool {
 	if !c.staleTimestamp(seg.Options.TSVal) {
 		return true
 	}
-	// §5.3 R1: "the segment fails the PAWS test … send an acknowledgment in reply".
+	// §5.3 R1: not acceptable; it gets an ACK in reply.
 	c.challenge(seg)
 	return false
 }

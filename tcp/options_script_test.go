@@ -114,7 +114,7 @@ func TestICMP(t *testing.T) {
 	})
 }
 
-// RFC 9293 §3.7.5, RFC 1191 §6.4: the path takes less. RFC 5681 §3.1: so does the congestion window, "to prevent large bursts of smaller
+// RFC 9293 §3.7.2, RFC 1191 §6.4: the path takes less. RFC 5681 §3.1: so does the congestion window, "to prevent large bursts of smaller
 // segments".
 func TestPathMSS(t *testing.T) {
 	runScripts(t, "config cc=reno\n"+active, []script{

@@ -91,7 +91,7 @@ func (c *Conn) outputReset(seg *Segment) {
 	if e := c.ecn; e != nil && e.is(ecnControl) && e.mayECT() {
 		seg.ECN = wire.ECT0 // draft-ietf-tcpm-generalized-ecn §3.2.6
 	}
-	if c.is(useTS) { // RFC 7323 §3.2: "SHOULD be sent in a <RST> segment"
+	if c.is(useTS) { // RFC 7323 §3.2: "SHOULD be sent in an <RST> segment"
 		seg.Options.TS, seg.Options.TSVal, seg.Options.TSEcr = true, timestamp(c.now, c.tsOffset), c.tsRecent
 	}
 }

@@ -26,7 +26,7 @@ func (c *Conn) ICMPError(now sched.Time, seq Seq, err error, hard bool) Events {
 	return 0
 }
 
-// SetMSS lowers (or raises) the payload a path takes: path MTU less headers (RFC 9293 §3.7.5). What is in flight and larger is sent again
+// SetMSS lowers (or raises) the payload a path takes: path MTU less headers (RFC 9293 §3.7.2). What is in flight and larger is sent again
 // without a loss being assumed; the owner checks plausibility with InFlight if the news is ICMP's.
 func (c *Conn) SetMSS(now sched.Time, mss int) {
 	c.tick(now)

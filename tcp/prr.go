@@ -2,7 +2,7 @@ package tcp
 
 // Proportional Rate Reduction (RFC 9937): what is delivered says what may be sent while the congestion window comes down.
 
-// startReduction is the beginning of RFC 9937 §6.2.
+// startReduction is the beginning of a reduction (RFC 9937 §6.1).
 func (c *Conn) startReduction(f *flight, n *ackNews) {
 	f.reducedAt = c.now
 	f.delivered, f.out = 0, 0

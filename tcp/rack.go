@@ -114,9 +114,9 @@ func (b *scoreboard) loseBeforeTime(r transmission, limit sched.Time) (lost, aga
 	return lost + again, again, next
 }
 
-// loseExpired is RACK_mark_losses_on_RTO (§6.3): "marks the first outstanding segment as lost … For all the other segments, the sender
-// only marks the segment as lost if the time elapsed since the segment was transmitted is at least the sum of the recent RTT and the
-// reordering window": those sent at limit at the latest. A segment is at most mss bytes.
+// loseExpired is RACK_mark_losses_on_RTO (§6.3): "marks the first outstanding segment as lost …; for all the other segments, RACK only
+// marks the segment as lost if the time elapsed since the segment was transmitted is at least the sum of the recent RTT and the reordering
+// window": those sent at limit at the latest. A segment is at most mss bytes.
 func (b *scoreboard) loseExpired(limit sched.Time, mss int) {
 	if b.spans() > 0 && b.list[b.head].underway() {
 		if b.size(b.head) > mss && b.list[b.head].sent > limit {

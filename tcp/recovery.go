@@ -34,7 +34,7 @@ type recovery struct {
 	rackRTT time.Duration // RACK.rtt; 0: none
 	frtoAt  sched.Time    // when the timer expired
 
-	// Proportional Rate Reduction (RFC 9937 §6.2), in bytes; only while reducing.
+	// Proportional Rate Reduction (RFC 9937 §6), in bytes; only while reducing.
 	cwnd      int
 	start     int // RecoverFS
 	delivered int // prr_delivered
@@ -93,7 +93,7 @@ func (c *Conn) recover(f *flight, n *ackNews, o *wire.TCPOptions) {
 		c.adaptReordering(n.dsack)
 	}
 	if c.needless(f, n, o) || (n.acked > 0 || n.dup) && c.checkFRTO(f, n) {
-		c.undo(f)
+		c.undo(f, n.ece)
 	}
 	if f.phase != phaseOpen && f.point.AtOrBefore(c.sndUna) {
 		c.reportAck(f, n)
@@ -149,7 +149,7 @@ func (c *Conn) respond(f *flight, n *ackNews) {
 	}
 }
 
-// enterFastRecovery begins fast recovery (RFC 6675 §5 step 4, RFC 9937 §6.2). If the window is being reduced because of marks, it is not
+// enterFastRecovery begins fast recovery (RFC 6675 §5 step 4, RFC 9937 §6.1). If the window is being reduced because of marks, it is not
 // reduced again: "TCP should not react to congestion indications more than once every window of data" (RFC 3168 §6.1.2).
 func (c *Conn) enterFastRecovery(f *flight, n *ackNews) {
 	if f.phase == phaseCWR {

@@ -42,8 +42,8 @@ func (e *rttEstimate) sample(r time.Duration, n int) {
 	e.srtt = max(e.srtt+(r-e.srtt)/(8*w), leastRTT)
 }
 
-// adapt makes the timer more conservative after a spurious timeout (RFC 4015 §3.2, step 7): "SRTT <- max (SRTT_prev, RTT-SAMPLE), RTTVAR
-// <- max (RTTVAR_prev, RTT-SAMPLE/2)". The samples that follow bring it down again.
+// adapt makes the timer more conservative after a spurious timeout (RFC 4015 §3.1, step 11): SRTT is no less than the sample, RTTVAR no less
+// than half of it. The samples that follow bring it down again.
 func (e *rttEstimate) adapt(r time.Duration) {
 	e.srtt, e.rttvar = max(e.srtt, r), max(e.rttvar, r/2)
 }

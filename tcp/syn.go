@@ -114,7 +114,7 @@ func (r *SynRecv) Input(now sched.Time, seg, reply *Segment) SynVerdict {
 		}
 		return r.challenge(now, reply)
 	}
-	// Second, RST: RFC 5961 §3.2, then RFC 9293 ("return to LISTEN").
+	// Second, RST: RFC 5961 §3.2, then RFC 9293: back to LISTEN.
 	if seg.Flags&wire.RST != 0 {
 		if seg.Seq == r.irs+1 {
 			return SynDrop

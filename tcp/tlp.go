@@ -14,8 +14,8 @@ import (
 // maxAckDelay is TLP.max_ack_delay: for how long a peer may delay the ACK of a single segment. It is what Linux allows for.
 const maxAckDelay = 200 * time.Millisecond
 
-// scheduleProbe is TLP_calc_PTO and the conditions of §7.2: "after transmitting new data … or receiving an ACK that cumulatively
-// acknowledges new data, unless already in fast recovery, RTO recovery, or segments have been SACKed". Nor when the probe could not be sent
+// scheduleProbe is TLP_calc_PTO and the conditions of §7.2: "after transmitting new data … or upon receiving an ACK that
+// cumulatively acknowledges new data unless it is already in fast recovery, RTO recovery, or segments have been SACKed". Nor when the probe could not be sent
 // at the end (§7.3): one is on its way, or there was no RTT sample since the last one; then it is the retransmission timer's turn.
 //
 // PTO is twice the smoothed round trip time, and two ticks of the clock: one that the measurement may be short of, one for the timer.
@@ -34,8 +34,8 @@ func (c *Conn) scheduleProbe(f *flight) {
 			pto += maxAckDelay
 		}
 	}
-	// "If the time at which an RTO would fire is sooner than the computed time for the PTO, then the sender schedules a TLP to be sent at
-	// that RTO time."
+	// "If the time at which an RTO would fire … is sooner than the computed time for the PTO, then the sender schedules a TLP to be sent
+	// at that RTO time."
 	f.probeAt = min(c.now.Add(pto), f.timerAt)
 }
 
@@ -114,7 +114,7 @@ func (c *Conn) probeAcked(seg *Segment, flight int, dsack, dup bool) {
 	case dsack && Seq(seg.Options.SACK[0].Right) == h.probeEnd:
 		// Case 1: both have arrived.
 	case h.probeEnd.Before(seg.Ack):
-		// Case 3: "the sender MUST invoke a congestion control response to the single loss".
+		// It has repaired the loss: "The sender then SHOULD invoke a congestion control response equivalent to a fast recovery."
 		h.probeRecoveries++
 		if c.snd == nil || c.snd.phase == phaseOpen {
 			h.undo.open = false

@@ -128,8 +128,9 @@ func (c *Conn) needless(f *flight, n *ackNews, o *wire.TCPOptions) bool {
 	}
 	// RFC 3522 §3.2, steps 4 and 5: the first acceptable ACK after the retransmission echoes an earlier timestamp. One with a D-SACK is of
 	// the retransmission, whatever it echoes: the ACKs of the original were lost (step 5).
+	// And one of all that is outstanding may be, if the peer has never sent a D-SACK: it may not know how to.
 	u.stamped = false
-	if !o.TS || n.dsack {
+	if !o.TS || n.dsack || h.dsacks == 0 && c.sndUna == c.sndNxt {
 		return false
 	}
 	if int32(o.TSEcr-u.stamp) >= 0 {
@@ -147,17 +148,21 @@ func (c *Conn) needless(f *flight, n *ackNews, o *wire.TCPOptions) bool {
 	return true
 }
 
-// undo is the response to a needless recovery (RFC 4015 §3.2; RFC 9438 §4.9): the windows of before, nothing is lost, and the RTO is not
-// backed off.
-func (c *Conn) undo(f *flight) {
+// undo is the response to a needless recovery (RFC 4015 §3.1, steps 8 to 11; RFC 9438 §4.9): the windows of before, nothing is lost, and
+// the RTO is not backed off. If the ACK that shows it tells of marks as well, the windows stay reduced (step 9), for these.
+func (c *Conn) undo(f *flight, marked bool) {
 	h := c.history()
 	h.undos++
 	if h.undo.timeout {
 		h.spurious++
 	}
 	h.undo.open = false
-	c.cc.Undo(c.now)
-	c.withdrawCWR()
+	if marked {
+		c.cc.Recovered(c.now)
+	} else {
+		c.cc.Undo(c.now)
+		c.withdrawCWR()
+	}
 	if f == nil {
 		return
 	}

@@ -18,7 +18,7 @@ func (c *Conn) markUrgent(seg *Segment) {
 
 // takeUrgent is the sixth step of SEGMENT ARRIVES: "Check the URG bit … If the URG bit is set, RCV.UP <- max(RCV.UP,SEG.UP), and signal the
 // user that the remote side has urgent data if the urgent pointer (RCV.UP) is in advance of the data consumed." The data itself stays in
-// line (RFC 6093 §5), and nothing else depends on the pointer, so that one which leads nowhere does no harm.
+// line (RFC 6093 §6), and nothing else depends on the pointer, so that one which leads nowhere does no harm.
 func (c *Conn) takeUrgent(seg *Segment) {
 	if seg.Flags&wire.URG == 0 || seg.Urgent == 0 {
 		return

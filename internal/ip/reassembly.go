@@ -322,7 +322,7 @@ func (r *reassembly) remove(d *partial) {
 }
 
 // join makes one packet of all fragments of a whole datagram. RFC 3168 §5.3: congestion experienced by one is experienced by the whole,
-// and must not get lost; mixed with fragments that say that the sender does not do ECN "the packet MUST be dropped". As on Linux, so is
+// and must not get lost; mixed with fragments that say that the sender does not do ECN the packet is to be dropped. As on Linux, so is
 // a mixture of these with ECT: something on the way has changed one or the other.
 func (d *partial) join(in *inbound) datagram {
 	first := &d.frags[0]

@@ -102,7 +102,7 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 		return err
 	}
 	if path.Dst.IsMulticast() || path.Dst == broadcast4 {
-		return syscall.ENETUNREACH // RFC 9293 §3.9.2.3: "MUST reject"
+		return syscall.ENETUNREACH // RFC 9293 §3.9.1.1: "MUST reject"
 	}
 	local := netip.AddrPortFrom(path.Src, b.Local.Port())
 	t.mu.Lock()

@@ -29,7 +29,7 @@ type Guard struct {
 	keys          *Keys
 	md5           hash.Hash // with TCP-MD5
 	ao            []aoKey   // with TCP-AO
-	current       int       // of ao: what we sign with (current_key, RFC 5925 §5.3)
+	current       int       // of ao: what we sign with (current_key, RFC 5925 §4)
 	next          int       // of ao: what we would have the peer sign with (rnext_key)
 
 	// Initial sequence numbers, which go into the keys, and the sequence numbers seen, extended to 64 bits (RFC 5925 §6.2).
@@ -271,7 +271,7 @@ func (g *Guard) verifyAO(s *Segment, data []byte) Verdict {
 	if !syn && g.rcvKnown {
 		g.rcvNext = max(g.rcvNext, ext)
 	}
-	// RFC 5925 §7.5 step 2.h: "If the RNextKeyID … is not the KeyID of the current_key, and an MKT with it is ready, the current_key changes".
+	// RFC 5925 §7.5: if the RNextKeyID asks for another key than the current one, and that is there, it becomes the current one.
 	// Not for a SYN that comes again, which a stranger may have kept: it would bring back a key that was rolled over.
 	if next := g.bySendID(int(data[1])); next >= 0 && g.rcvKnown && (!syn || first) {
 		g.current = next

@@ -15,8 +15,8 @@ import (
 type Algorithm uint8
 
 const (
-	HMACSHA1   Algorithm = iota // HMAC-SHA-1-96 and KDF_HMAC_SHA1 (RFC 5926 §3.1.1, §3.2.1)
-	AESCMAC                     // AES-128-CMAC-96 and KDF_AES_128_CMAC (RFC 5926 §3.1.2, §3.2.2)
+	HMACSHA1   Algorithm = iota // HMAC-SHA-1-96 and KDF_HMAC_SHA1 (RFC 5926 §3.1.1.1, §3.2.1)
+	AESCMAC                     // AES-128-CMAC-96 and KDF_AES_128_CMAC (RFC 5926 §3.1.1.2, §3.2.2)
 	HMACSHA256                  // HMAC-SHA-256-128 and the same derivation with that hash: not of RFC 5926, but routers have it
 	algorithms
 )
@@ -104,7 +104,8 @@ type Keys struct {
 }
 
 // Check reports keys that cannot be used: EINVAL for a length or algorithm that there is not, for two TCP-AO keys of one peer with the
-// same KeyID ("MKTs MUST NOT have the same ID", RFC 5925 §3.1), and for peers that would have keys of both kinds.
+// same KeyID ("The IDs of MKTs MUST NOT overlap where their TCP connection identifiers overlap", RFC 5925 §3.1), and for peers that would
+// have keys of both kinds.
 func (k *Keys) Check() error {
 	for i := range k.MD5 {
 		m := &k.MD5[i]

@@ -109,7 +109,7 @@ type Control interface {
 	Timeout(now sched.Time, flight int, again bool)
 	// Recovered reports that all that was outstanding when Congestion or Timeout was called is acknowledged.
 	Recovered(now sched.Time)
-	// Undo reports that the latest Congestion or Timeout was wrong, and restores the windows from before it (RFC 4015 §3.2).
+	// Undo reports that the latest Congestion or Timeout was wrong, and restores the windows from before it (RFC 9438 §4.9; RFC 4015 §3.1).
 	Undo(now sched.Time)
 	// Idle reports that nothing is in flight before more is sent, for how long nothing was sent, and the smoothed round trip time (0: not
 	// known). Restart: that was longer than the RTO, and the window is to be restarted (RFC 5681 §4.1).

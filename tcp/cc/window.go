@@ -107,7 +107,7 @@ func (w *window) Idle(_ sched.Time, _, _ time.Duration, restart bool) {
 // remember keeps three quarters of the window in the threshold, which slow start may reach again.
 func (w *window) remember() { w.ssthresh = max(w.ssthresh, w.cwnd/4*3) }
 
-// maxUnvalidated is for how long a window may stay that is not used (RFC 7661 §4.3: the non-validated phase).
+// maxUnvalidated is for how long a window may stay that is not used (RFC 7661 §4.3: the non-validated phase; §5).
 const maxUnvalidated = 5 * time.Minute
 
 // validate is congestion window validation (RFC 7661): whether the window may grow with this ACK. A window that is not used does not grow
