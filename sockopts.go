@@ -1,6 +1,7 @@
 package weir
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"syscall"
@@ -59,6 +60,8 @@ type SockOpts struct {
 	MaxSegment int
 	// ECN is which kind of Explicit Congestion Notification to ask for and to take.
 	ECN ECNMode
+	// NotSentLowat makes Write wait while so many bytes were written and never sent (TCP_NOTSENT_LOWAT); 0: as Config says.
+	NotSentLowat int
 	// MaxPacingRate bounds the rate at which data is sent, in bytes per second (SO_MAX_PACING_RATE); 0: no limit.
 	MaxPacingRate int64
 
@@ -70,7 +73,7 @@ type SockOpts struct {
 	// AcceptICMP lets ICMP errors, which nobody signs, have their effect on connections that TCP-AO protects (RFC 5925 §7.8).
 	AcceptICMP bool
 
-	// Trace is told of each event of a connection, from the SYN, or a listener's from the end of the handshake; see TCPConn.SetTrace.
+	// Trace is told of each event of a connection, from the SYN on; see TCPConn.SetTrace. Config.Trace is told of all.
 	Trace func(TCPEvent)
 }
 
@@ -146,7 +149,7 @@ func (o *SockOpts) tcp() *tcp.Options {
 		SynRetries: o.SynRetries, FinWait2: o.FinWait2, DeferAccept: o.DeferAccept,
 		SendBuffer: o.SendBuffer, ReceiveBuffer: o.ReceiveBuffer, MSS: o.MaxSegment, Congestion: o.Congestion, Nagle: !o.NoDelay,
 		UserTimeout: o.UserTimeout, KeepAlive: tcp.KeepAlive{Idle: idle, Interval: interval, Count: count},
-		ECN: o.ECN, MaxPacingRate: o.MaxPacingRate,
+		ECN: o.ECN, MaxPacingRate: o.MaxPacingRate, NotSentLowat: o.NotSentLowat,
 	}
 }
 
@@ -171,6 +174,18 @@ func (o *SockOpts) keys() *auth.Keys {
 func (c *TCPConn) SetTTL(n uint8) error {
 	return c.set(c.sock.SetTraffic(func(t *stack.Traffic) { t.TTL = n }))
 }
+
+// TTL is the TTL, or hop limit, of what is sent.
+func (c *TCPConn) TTL() uint8 { return cmp.Or(c.sock.Traffic().TTL, defaultTTL) }
+
+// defaultTTL is what the stack sends with if nobody says otherwise.
+const defaultTTL = 64
+
+// TOS is what SetTOS has set.
+func (c *TCPConn) TOS() uint8 { return c.sock.Traffic().TOS &^ ecnBits }
+
+// ecnBits are the bits of type of service and traffic class that are ECN's (RFC 3168 §5).
+const ecnBits = 3
 
 // SetMinTTL drops what comes with a lesser TTL (GTSM, RFC 5082); 0: nothing is dropped.
 func (c *TCPConn) SetMinTTL(n uint8) error {
@@ -262,6 +277,12 @@ func (l *TCPListener) setKeys(fn func(*auth.Keys) (*auth.Keys, error)) error {
 
 // SetTTL sets the TTL, or hop limit, of datagrams; 0: 64.
 func (c *UDPConn) SetTTL(n uint8) error { return c.setTraffic(func(t *stack.Traffic) { t.TTL = n }) }
+
+// TTL is the TTL, or hop limit, of datagrams.
+func (c *UDPConn) TTL() uint8 { return cmp.Or(c.sock.Traffic().TTL, defaultTTL) }
+
+// TOS is what SetTOS has set.
+func (c *UDPConn) TOS() uint8 { return c.sock.Traffic().TOS }
 
 // SetMinTTL drops datagrams that come with a lesser TTL (GTSM, RFC 5082); 0: none.
 func (c *UDPConn) SetMinTTL(n uint8) error {

@@ -39,8 +39,14 @@ type Config struct {
 	// SendBuffer and ReceiveBuffer limit the queues of one TCP connection, in bytes; 0: 4 MiB each, of which a connection uses what
 	// its path can fill.
 	SendBuffer, ReceiveBuffer int
-	// Congestion is the congestion control of TCP: "cubic" (if empty) or "reno".
+	// Congestion is the congestion control of TCP: "cubic" (if empty), "reno", "bbr" (BBRv3) or "bbr-tolerant", which takes more losses.
 	Congestion string
+	// Pacing spreads what the congestion window allows over the round trip also under congestion control that has no rate of its own
+	// ("cubic", "reno"); "bbr" always does.
+	Pacing bool
+	// NotSentLowat makes Write wait while a connection has so many bytes that were written and never sent (TCP_NOTSENT_LOWAT); 0: only the
+	// send buffer's limit counts.
+	NotSentLowat int
 	// ECN is which kind of Explicit Congestion Notification connections ask for and take; 0: ECNAccept, as Linux's default. ECNControl
 	// makes control packets and retransmissions ECN-capable as well (ECN++, draft-ietf-tcpm-generalized-ecn).
 	ECN        ECNMode
@@ -52,6 +58,9 @@ type Config struct {
 	SynCookies SynCookies
 	// MaxOrphans is how many connections that were closed may go on at once, to deliver what was written; one more is reset. 0: 16384.
 	MaxOrphans int
+	// AbortOnOverflow resets a connection whose handshake is complete when the listener's backlog has no room for it. Otherwise the
+	// last ACK is ignored, so that the client tries again for a while (Linux's tcp_abort_on_overflow).
+	AbortOnOverflow bool
 	// MaxPendingRequests is how many requests may wait for the decision of a handler at once; 0: 1024. What is beyond is dropped
 	// and counted.
 	MaxPendingRequests int
@@ -61,6 +70,10 @@ type Config struct {
 	DNS []netip.AddrPort
 	// Forward makes the stack a router between its interfaces that are not Isolated.
 	Forward bool
+
+	// Trace is told of each event of every TCP connection, those of listeners and handlers from their SYN on; nil: nobody is. It is called as
+	// TCPConn.SetTrace says, and for what is still queued once more by Close. One that a SYN cookie makes begins with its last ACK.
+	Trace func(TCPEvent)
 
 	// Buffers is where the memory of packets and queues comes from; nil: a pool of the stack's own. Tests give one that checks.
 	Buffers *buffer.Pool
@@ -128,8 +141,11 @@ func New(c Config) (*Stack, error) {
 	s.inner = stack.New(stack.Config{
 		Clock: s.clock, Rand: s.rand, Spawn: s.run,
 		Packets: packet.NewPool(c.Buffers),
-		TCP:     &tcp.Config{SendBuffer: c.SendBuffer, ReceiveBuffer: c.ReceiveBuffer, Congestion: c.Congestion, ECN: c.ECN, ECNControl: c.ECNControl, SynCookies: c.SynCookies},
-		Memory:  c.Memory, Forward: c.Forward, MaxPending: c.MaxPendingRequests, Backlog: c.Backlog, MaxOrphans: c.MaxOrphans,
+		TCP: &tcp.Config{
+			SendBuffer: c.SendBuffer, ReceiveBuffer: c.ReceiveBuffer, Congestion: c.Congestion, Pacing: c.Pacing, NotSentLowat: c.NotSentLowat,
+			ECN: c.ECN, ECNControl: c.ECNControl, SynCookies: c.SynCookies, AbortOnOverflow: c.AbortOnOverflow,
+		},
+		Memory: c.Memory, Forward: c.Forward, MaxPending: c.MaxPendingRequests, Backlog: c.Backlog, MaxOrphans: c.MaxOrphans, Trace: c.Trace,
 	})
 	if err := s.addLoopback(); err != nil {
 		_ = s.Close()
@@ -140,7 +156,7 @@ func New(c Config) (*Stack, error) {
 
 // check finds what cannot work, before anything is made.
 func (c *Config) check() error {
-	if min(c.Memory, int64(c.SendBuffer), int64(c.ReceiveBuffer), int64(c.Backlog), int64(c.MaxOrphans), int64(c.MaxPendingRequests)) < 0 {
+	if min(c.Memory, int64(c.SendBuffer), int64(c.ReceiveBuffer), int64(c.NotSentLowat), int64(c.Backlog), int64(c.MaxOrphans), int64(c.MaxPendingRequests)) < 0 {
 		return errors.New("a limit in Config is negative: use 0 for the default")
 	}
 	if err := checkCongestion(c.Congestion); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/internal/stack"
+	"github.com/weirnet/weir/tcp"
 )
 
 // TCPConn is a TCP connection: a net.Conn with every method of net.TCPConn that makes sense without a kernel, and more. All methods are
@@ -103,10 +104,15 @@ func (c *TCPConn) AddrPorts() (local, remote netip.AddrPort) {
 // Read reads what has come, at least one byte, or waits for it. io.EOF: the peer has sent all it will, or CloseRead was called.
 func (c *TCPConn) Read(p []byte) (int, error) {
 	n, err := c.read(p)
+	return n, c.readError(err)
+}
+
+// readError is the error of a call that reads: io.EOF stays bare.
+func (c *TCPConn) readError(err error) error {
 	if err != nil && (err != io.EOF || c.stack.inner.Closed()) {
-		return n, c.fail("read", "read", err)
+		return c.fail("read", "read", err)
 	}
-	return n, err
+	return err
 }
 
 func (c *TCPConn) read(p []byte) (n int, err error) {
@@ -132,23 +138,22 @@ func (c *TCPConn) open() error {
 
 // Write queues all of p for sending, and waits for room where there is none. It returns before the peer has the bytes.
 func (c *TCPConn) Write(p []byte) (int, error) {
+	return c.write(p, 0)
+}
+
+// write is Write with flags.
+func (c *TCPConn) write(p []byte, flags tcp.WriteFlags) (n int, err error) {
 	c.wr.acquire(c.stack)
-	n, err := c.write(p)
+	err = c.wr.await(c.stack, func() error {
+		k, err := c.sock.Send(p[n:], flags)
+		n += k
+		return err
+	})
 	c.wr.release()
 	if err != nil {
 		return n, c.fail("write", "write", err)
 	}
 	return n, nil
-}
-
-// write is Write with the turn held.
-func (c *TCPConn) write(p []byte) (n int, err error) {
-	err = c.wr.await(c.stack, func() error {
-		k, err := c.sock.Write(p[n:])
-		n += k
-		return err
-	})
-	return n, err
 }
 
 // CloseRead makes reads end: what has not been read, and what comes, is discarded.

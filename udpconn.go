@@ -72,7 +72,7 @@ func (c *UDPConn) Read(p []byte) (int, error) {
 		}
 		return 0, nil
 	}
-	n, _, err := c.receive(p)
+	n, _, _, err := c.receive(p)
 	if err != nil {
 		return 0, c.fail("read", "read", err)
 	}
@@ -81,11 +81,18 @@ func (c *UDPConn) Read(p []byte) (int, error) {
 
 // ReadFromUDPAddrPort reads the next datagram and says whence it came. It allocates nothing. What does not fit into p is lost.
 func (c *UDPConn) ReadFromUDPAddrPort(p []byte) (int, netip.AddrPort, error) {
-	n, src, err := c.receive(p)
+	n, src, _, err := c.ReadFromECN(p)
+	return n, src, err
+}
+
+// ReadFromECN is ReadFromUDPAddrPort that also tells the ECN codepoint in the datagram's IP header, which UDP leaves to the program (RFC
+// 8085 §3.1.7): 0 for Not-ECT, 1 for ECT(1), 2 for ECT(0), 3 for CE. What is sent has the lower two bits of SetTOS.
+func (c *UDPConn) ReadFromECN(p []byte) (n int, src netip.AddrPort, ecn uint8, err error) {
+	n, src, ecn, err = c.receive(p)
 	if err != nil {
-		return 0, src, c.fail("read", "recvfrom", err)
+		return 0, src, 0, c.fail("read", "recvfrom", err)
 	}
-	return n, src, nil
+	return n, src, ecn, nil
 }
 
 // ReadFromUDP is ReadFromUDPAddrPort with net's type of address.
@@ -107,21 +114,21 @@ func (c *UDPConn) ReadFrom(p []byte) (int, net.Addr, error) {
 }
 
 // receive needs the turn only to wait: each datagram is taken whole.
-func (c *UDPConn) receive(p []byte) (n int, src netip.AddrPort, err error) {
+func (c *UDPConn) receive(p []byte) (n int, src netip.AddrPort, ecn uint8, err error) {
 	if err := c.rd.expired(); err != nil {
-		return 0, src, c.unlessClosed(err)
+		return 0, src, 0, c.unlessClosed(err)
 	}
-	n, src, _, err = c.sock.ReadFrom(p)
+	n, src, ecn, _, err = c.sock.ReadFromECN(p)
 	if err != stack.ErrWouldBlock {
-		return n, src, err
+		return n, src, ecn, err
 	}
 	c.rd.acquire(c.stack)
 	defer c.rd.release()
 	err = c.rd.await(c.stack, func() (err error) {
-		n, src, _, err = c.sock.ReadFrom(p)
+		n, src, ecn, _, err = c.sock.ReadFromECN(p)
 		return err
 	})
-	return n, src, c.unlessClosed(err)
+	return n, src, ecn, c.unlessClosed(err)
 }
 
 // unlessClosed puts net.ErrClosed before a deadline.

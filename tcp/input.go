@@ -340,11 +340,12 @@ func (c *Conn) noteFIN(at Seq) {
 
 // takeFIN: "Eighth, check the FIN bit", when all that the peer has sent before it is there.
 func (c *Conn) takeFIN() {
+	readable := c.CanRead(maxBufferLimit)
 	c.clear(finAhead)
 	c.set(finTaken | ackNow)
 	c.rcvNxt++
 	c.rcvAdv = later(c.rcvAdv, c.rcvNxt)
-	if c.ReadSize() == 0 {
+	if !readable { // with less than SO_RCVLOWAT there, too
 		c.events |= Readable
 	}
 	if c.rcv != nil {

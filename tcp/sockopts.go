@@ -20,6 +20,8 @@ type Options struct {
 	Congestion string
 	// MaxPacingRate is SO_MAX_PACING_RATE, in bytes per second; 0: no limit.
 	MaxPacingRate int64
+	// NotSentLowat is TCP_NOTSENT_LOWAT, in bytes; 0: as Config says.
+	NotSentLowat int
 	// Nagle gathers small writes while something is unacknowledged.
 	Nagle bool
 	// UserTimeout is as Config's; 0: as Config says.
@@ -102,6 +104,9 @@ func (o *Options) apply(c *Conn) {
 	}
 	if o.UserTimeout > 0 {
 		c.userTimeout = millis(o.UserTimeout)
+	}
+	if o.NotSentLowat > 0 {
+		c.SetNotSentLowat(o.NotSentLowat)
 	}
 	c.SetSynRetries(o.SynRetries)
 	if o.FinWait2 != 0 {

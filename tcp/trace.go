@@ -149,3 +149,15 @@ func (t *tracer) look(c *Conn) {
 		t.emit(c, &Event{Kind: EventState})
 	}
 }
+
+// Event is what a log tells of a segment of the handshake.
+func (r *SynRecv) Event(now sched.Time, kind EventKind, s *Segment) Event {
+	scale := uint8(0)
+	if kind == EventReceived && s.Flags&wire.SYN == 0 {
+		scale = r.sndWScale
+	}
+	return Event{
+		Time: now, Kind: kind, State: SynReceived, Seq: s.Seq, Ack: s.Ack, Flags: s.Flags, Window: int(s.Window) << scale,
+		Bytes: s.Payload.Size(), Segs: max(s.Segs, 1),
+	}
+}

@@ -101,6 +101,7 @@ func (s *Stack) takeCookie(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 	}
 	t.takeFirst(seg)
 	ev := t.conn.Accept(s.cfg.TCP, now, &rec, seg)
+	t.trace(l.trace)
 	t.output(now)
 	t.settle(now, ev)
 	t.mu.Unlock()
@@ -114,9 +115,6 @@ func (l *Listener) accepted(t *TCP, b *batch) {
 	s.stats.passiveOpens.Add(1)
 	if s.closed.Load() { // Close may have met the record in the table, and not the connection
 		t.shut()
-	}
-	if l.trace != nil {
-		_ = t.SetTrace(l.trace)
 	}
 	l.push(t, b)
 }

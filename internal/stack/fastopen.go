@@ -221,6 +221,7 @@ func (l *Listener) fastAccept(now sched.Time, syn *tcp.Segment, k *flowKey, m *i
 	var rec tcp.SynRecv
 	rec.Init(s.cfg.TCP, now, syn, s.params(now, k, s.pathMTU(m), floor, l.options))
 	ev := t.conn.AcceptFastOpen(s.cfg.TCP, now, &rec, syn, cookie)
+	t.trace(l.trace)
 	t.fastPending = true
 	s.fast.setPending(t, l)
 	t.output(now)

@@ -20,7 +20,7 @@ type Listener struct {
 	make     func() *TCP
 	options  *tcp.Options // of its connections; nil: the defaults
 	traffic  Traffic
-	trace    func(TraceEvent)
+	trace    *tracer // of its connections; nil: nobody
 	keys     atomic.Pointer[auth.Keys]
 	backlog  int          // handshakes in progress, and connections that wait, at most
 	opening  atomic.Int64 // handshakes in progress
@@ -46,7 +46,7 @@ type ListenOptions struct {
 	FastOpen    int    // Fast Open requests whose handshake is not complete, at most (TCP_FASTOPEN); 0: Fast Open is off
 	// TCP is what its connections start with; nil: the defaults.
 	TCP *tcp.Options
-	// Trace is told of each event of the connections, as TCP.SetTrace has it; nil: none is.
+	// Trace is told of each event of the connections, from the SYN on, as TCP.SetTrace has it; nil: nobody is.
 	Trace func(TraceEvent)
 	// Traffic is what it, or an unconnected UDP socket, asks of IP.
 	Traffic Traffic
@@ -61,7 +61,7 @@ type ListenOptions struct {
 
 // ListenTCP opens a listener. Errors: EADDRINUSE, EADDRNOTAVAIL (the address is not ours).
 func (s *Stack) ListenTCP(addr netip.AddrPort, o ListenOptions) (*Listener, error) {
-	l := &Listener{stack: s, notifier: o.Notifier, make: o.Make, options: o.TCP, traffic: o.Traffic, trace: o.Trace, backlog: cmp.Or(o.Backlog, s.cfg.Backlog)}
+	l := &Listener{stack: s, notifier: o.Notifier, make: o.Make, options: o.TCP, traffic: o.Traffic, trace: newTracer(o.Trace), backlog: cmp.Or(o.Backlog, s.cfg.Backlog)}
 	l.fast.Limit = o.FastOpen
 	l.keys.Store(o.Keys)
 	if l.make == nil {

@@ -78,6 +78,7 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 		r.dropPacket()
 		return true
 	}
+	o.trace(tcp.EventReceived, seg)
 	s.timers.Arm(&o.timer, o.deadline)
 	o.mu.Unlock()
 	(*fn)(r)
@@ -172,6 +173,7 @@ func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip
 		l.release()
 		return
 	}
+	o.trace(tcp.EventReceived, seg)
 	o.send(func(reply *tcp.Segment) bool {
 		o.rec.Open(now, reply)
 		if offer {
@@ -208,6 +210,7 @@ func (l *Listener) release() {
 func (o *opening) send(fill func(reply *tcp.Segment) bool) {
 	reply := o.stack.segments.Get().(*tcp.Segment)
 	if fill(reply) {
+		o.trace(tcp.EventSent, reply)
 		o.stack.reply(&o.flow.key, o.iface, reply, &o.manner)
 	}
 	o.stack.segments.Put(reply)
@@ -224,6 +227,7 @@ func (o *opening) input(now sched.Time, seg *tcp.Segment, m *ip.Meta, b *batch) 
 		o.mu.Unlock()
 		return true
 	}
+	o.trace(tcp.EventReceived, seg)
 	if o.listener != nil && o.listener.closed.Load() && !o.inherit() {
 		o.send(func(reply *tcp.Segment) bool { return tcp.ResetFor(seg, reply) })
 		o.remove()
@@ -283,6 +287,7 @@ func (o *opening) accept(now sched.Time, seg *tcp.Segment, b *batch) {
 	t.manner = o.manner
 	t.takeFirst(seg)
 	ev := t.conn.Accept(s.cfg.TCP, now, &o.rec, seg)
+	t.trace(o.tracer())
 	o.dead = true
 	s.timers.Cancel(&o.timer)
 	t.inTable = s.flows.replace(&o.flow, &t.flow)

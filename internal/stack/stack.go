@@ -50,6 +50,9 @@ type Config struct {
 	Backlog    int // of a listener: handshakes in progress, and connections not yet accepted; of the handler: handshakes; 4096
 	MaxOrphans int // connections that were closed and have not ended; one more is reset; 16384
 
+	// Trace is told of each event of all TCP connections, as TCP.SetTrace has it; nil: nobody is.
+	Trace func(TraceEvent)
+
 	// ISS, if not nil, gives the initial sequence numbers of connections in place of RFC 6528: for tests of sequence numbers that wrap.
 	ISS func() tcp.Seq
 
@@ -84,6 +87,7 @@ type Stack struct {
 	groupCookies atomic.Int64
 	fast         fastOpen
 	pings        pingTable
+	log          traceLog
 
 	onTCP  atomic.Pointer[func(*TCPRequest)]
 	onUDP  atomic.Pointer[func(*UDPRequest)]
@@ -116,6 +120,7 @@ func New(c Config) *Stack {
 	setDefault(&c.MaxOrphans, 16384)
 	s := &Stack{cfg: c, timers: sched.NewTimers(c.Clock)}
 	s.memory.init(c.Memory)
+	s.log.init(s.timers, c.Trace)
 	s.inline = sched.OneGoroutine(c.Clock)
 	s.flows.init(siphash.Key{K0: c.Rand(), K1: c.Rand()})
 	s.portKey = siphash.Key{K0: c.Rand(), K1: c.Rand()}
@@ -193,6 +198,7 @@ func (s *Stack) Close() {
 	s.ip.Close()
 	s.flows.each(func(f *flow) { f.owner.shut() }) // what deliveries under way have made in between
 	s.left.shut()
+	s.log.Expire(s.now()) // what the timer has not told
 }
 
 // StopListening closes every listener and lets no handler have more.

@@ -72,7 +72,7 @@ type Bound struct {
 	FastOpen bool
 	// Data is queued before the SYN is sent.
 	Data []byte
-	// Trace is told of each event of a TCP connection, as SetTrace has it; nil: none is.
+	// Trace is told of each event of a TCP connection, as SetTrace has it; nil: nobody is.
 	Trace func(TraceEvent)
 	// Traffic is what it asks of IP.
 	Traffic Traffic
@@ -122,9 +122,7 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 		p.FastOpen = s.fastParams(now, &t.flow.key, len(b.Data) == 0)
 	}
 	t.conn.Connect(s.cfg.TCP, now, p)
-	if b.Trace != nil {
-		t.trace(b.Trace)
-	}
+	t.trace(newTracer(b.Trace))
 	t.queueFirst(now, b.Data)
 	t.output(now)
 	t.mu.Unlock()

@@ -153,11 +153,26 @@ func (t *TCP) SetKeepAlive(idle, interval time.Duration, count int) error {
 
 // SetBuffers sets the limits of the send and receive queues in bytes of chunk capacity; 0 keeps one.
 func (t *TCP) SetBuffers(send, receive int) error {
+	return t.limit(func() tcp.Events { return t.conn.SetBuffers(send, receive) })
+}
+
+// SetNotSentLowat limits what is queued and never sent, in bytes; 0: as the stack's configuration says.
+func (t *TCP) SetNotSentLowat(n int) error {
+	return t.limit(func() tcp.Events { return t.conn.SetNotSentLowat(n) })
+}
+
+// SetReceiveLowat is how many bytes a read waits for.
+func (t *TCP) SetReceiveLowat(n int) error {
+	return t.limit(func() tcp.Events { return t.conn.SetReceiveLowat(n) })
+}
+
+// limit is option for what may wake a reader or a writer.
+func (t *TCP) limit(fn func() tcp.Events) error {
 	return t.act(func(sched.Time) (tcp.Events, error) {
 		if t.closed {
 			return 0, net.ErrClosed
 		}
-		return t.conn.SetBuffers(send, receive), nil
+		return fn(), nil
 	})
 }
 

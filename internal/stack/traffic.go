@@ -141,6 +141,13 @@ func (t *TCP) Traffic() Traffic {
 	return t.manner.traffic()
 }
 
+// Traffic is what the socket asks of IP.
+func (u *UDP) Traffic() Traffic {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.traffic
+}
+
 // SetTraffic changes what the socket asks of IP: fn gets what it was.
 func (u *UDP) SetTraffic(fn func(*Traffic)) {
 	u.mu.Lock()
