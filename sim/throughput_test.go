@@ -52,7 +52,7 @@ func (c cell) String() string {
 func (c cell) measure() (shares []float64, err error) {
 	w := New(Config{Seed: c.seed + 1})
 	config := func() HostConfig {
-		return HostConfig{TCP: &tcp.Config{SendBuffer: 64 << 20, ReceiveBuffer: 64 << 20}}
+		return HostConfig{TCP: &tcp.Config{SendBuffer: 256 << 20, ReceiveBuffer: 256 << 20}}
 	}
 	a, b := w.Host("sender", config()), w.Host("receiver", config())
 	w.Link(a, b, LinkConfig{

@@ -318,6 +318,7 @@ func (c *Conn) keepOutOfOrder(seg *Segment) {
 		c.noteDuplicate(left, end)
 	}
 	c.prune()
+	c.tuneBehindHole()
 	c.dropInflow()
 }
 

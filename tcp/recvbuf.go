@@ -140,13 +140,34 @@ func (c *Conn) tuneWindow() {
 		return
 	}
 	read := c.rcvNxt - Seq(c.unread())
-	took := c.since(c.tuneAt)
-	c.endRound(took)
-	quick := took <= max(4*c.roundTrip(), readerPause)
-	if quick && read.minus(c.tuneRead) >= int(c.rcvWnd/2) {
-		c.rcvWnd = max(c.rcvWnd, min(2*c.rcvWnd, uint32(c.recvLimit), uint32(c.recvShare.bytes()), 65535<<c.rcvWScale))
+	c.endRound(c.since(c.tuneAt))
+	if c.quickRound() && read.minus(c.tuneRead) >= int(c.rcvWnd/2) {
+		c.doubleWindow()
 	}
 	c.startRound()
+}
+
+// tuneBehindHole does the same when the window is filled behind a hole, and the application has read what is before it: then it is the
+// hole that keeps it from reading, and the sender, who takes a round trip or more to fill it, must not be stopped by the window for as
+// long. Three quarters of a window are enough: the ACKs that tell of more need a round trip, too.
+func (c *Conn) tuneBehindHole() {
+	in := c.rcv
+	if in == nil || len(in.islands) == 0 || c.unread() > int(c.rcvWnd/4) {
+		return
+	}
+	filled := in.islands[len(in.islands)-1].end.minus(c.tuneMark - Seq(c.rcvWnd))
+	if filled >= int(c.rcvWnd/4*3) && c.quickRound() {
+		c.doubleWindow()
+		c.startRound()
+	}
+}
+
+// quickRound: this round has not lasted for longer than a sender takes that the window may be limiting.
+func (c *Conn) quickRound() bool { return c.since(c.tuneAt) <= max(4*c.roundTrip(), readerPause) }
+
+// doubleWindow makes the window twice as large, within its limits.
+func (c *Conn) doubleWindow() {
+	c.rcvWnd = max(c.rcvWnd, min(2*c.rcvWnd, uint32(c.recvLimit), uint32(c.recvShare.bytes()), 65535<<c.rcvWScale))
 }
 
 // roundTrip is the longer of what sending and receiving say about the round trip: a connection that only receives has had no sample but

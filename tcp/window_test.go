@@ -181,3 +181,35 @@ func TestWindowOfTinySegments(t *testing.T) {
 		t.Error("the window never closes")
 	}
 }
+
+// A hole does not keep the window from growing with a sender that fills it; a reader that is behind, or a round that takes long, does.
+func TestWindowGrowsBehindHole(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		ahead        int // bytes behind the hole
+		unread       int // bytes before it
+		wait         time.Duration
+		window, most int
+		want         uint32
+	}{
+		{"filled", 30000, 0, 0, 40000, 100000, 80000},
+		{"to the limit", 30000, 0, 0, 40000, 50000, 50000},
+		{"half filled", 20000, 0, 0, 40000, 100000, 40000},
+		{"the reader is behind", 20000, 15000, 0, 40000, 100000, 40000},
+		{"slowly", 30000, 0, time.Second, 40000, 100000, 40000},
+	} {
+		c := receiver(tt.window, tt.most, 2)
+		c.rtt.srtt = 50 * time.Millisecond
+		c.startRound()
+		if tt.unread > 0 {
+			c.arriveBytes(tt.unread)
+		}
+		c.now = c.now.Add(10*time.Millisecond + tt.wait)
+		seg := Segment{Seq: c.rcvNxt + 1460}
+		seg.Payload.AppendOwned(make([]byte, tt.ahead-1460))
+		c.keepOutOfOrder(&seg)
+		if c.rcvWnd != tt.want {
+			t.Errorf("%s: the window is %d, not %d", tt.name, c.rcvWnd, tt.want)
+		}
+	}
+}

@@ -37,7 +37,9 @@ func (b *bbr) updateCongestionSignals(s *Sample) {
 	if !b.lossRoundStart {
 		return // "wait until end of round trip"
 	}
-	if !b.tolerant || b.isInflightTooHigh(s.Lost, s.InFlight) {
+	// What was sent in ProbeRTT was held back by its window, and says nothing of what the path delivers: the draft marks it as limited by
+	// the application (§5.3.4.3), and "a non-application-limited round trip" is what is to be responded to (§5.3.3.8.3).
+	if s.Prior >= b.limitedTill && (!b.tolerant || b.isInflightTooHigh(s.Lost, s.InFlight)) {
 		b.adaptLowerBounds()
 	}
 	b.lossInRound = false
@@ -59,18 +61,18 @@ func (b *bbr) adaptLowerBounds() {
 			b.inflightShort = max(b.cwnd, b.priorCwnd)
 		}
 	}
-	rate, volume := b.delivered()
-	b.bwShort = min(b.bwShort, max(rate, percent(b.bwShort, bbrBeta)))
-	b.inflightShort = int32(min(int64(b.inflightShort), max(volume, percent(int64(b.inflightShort), bbrBeta))))
+	b.bwShort = max(b.bwLatest, b.used(b.bwLatest, b.bwShort), percent(b.bwShort, bbrBeta))
+	volume := max(b.inflightLatest, int32(b.used(int64(b.inflightLatest), int64(b.inflightShort))))
+	b.inflightShort = max(volume, int32(percent(int64(b.inflightShort), bbrBeta)))
 }
 
-// delivered is BBR.bw_latest and BBR.inflight_latest as they would be without what the flow has left unused by its own choice, with the
-// pacing margin and in DOWN. The draft has them as they are, but what it wants is that "the steady-state (non-bandwidth-probing) BBR
-// response to a non-application-limited round trip with X% packet loss is to reduce the sending rate by X%" (§5.3.3.8.3), not by X% and
-// the margin: a hundredth a round trip is half of the rate after 70 of them.
-func (b *bbr) delivered() (rate, volume int64) {
-	used := int64(min(b.sentGain, b.ackedGain, 100)) * (100 - pacingMargin)
-	return b.bwLatest * 10000 / used, int64(b.inflightLatest) * 10000 / used
+// used is what was delivered, BBR.bw_latest or BBR.inflight_latest, as it would be without what the flow has left unused by its own
+// choice, with the pacing margin and in Drain and DOWN, up to the bound from before. The draft takes it as it is, but what it wants is
+// that "the steady-state (non-bandwidth-probing) BBR response to a non-application-limited round trip with X% packet loss is to reduce the
+// sending rate by X%" (§5.3.3.8.3), not by X% and the margin: a hundredth a round trip is half of the rate after 70 of them.
+func (b *bbr) used(delivered, bound int64) int64 {
+	gain := int64(min(b.sentGain, b.ackedGain, 100)) * (100 - pacingMargin)
+	return min(delivered*10000/gain, bound)
 }
 
 // noteGain keeps the least gain of this round trip of losses and of the one before, in which was sent what this one acknowledges.

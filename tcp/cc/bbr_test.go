@@ -389,6 +389,11 @@ func TestBBRLowerBounds(t *testing.T) {
 	if want := bw * 69135 / 100000; p.bwShort < want*999/1000 || p.bwShort > want*1001/1000 {
 		t.Errorf("bw_shortterm %d, want β of %d", p.bwShort, bw)
 	}
+	p.bwLatest = bw * 8 / 10
+	p.adaptLowerBounds()
+	if p.bwShort != p.bwLatest {
+		t.Errorf("bw_shortterm %d, want the %d that were delivered: it rises, too", p.bwShort, p.bwLatest)
+	}
 	p.boundBwForModel()
 	if p.bw != p.bwShort {
 		t.Error("the rate is not bounded")
@@ -431,6 +436,21 @@ func TestBBRProbeRTT(t *testing.T) {
 	p.run(11 * time.Second)
 	if p.minRTT < 24*ms {
 		t.Errorf("least round trip %v is still remembered after ten seconds", p.minRTT)
+	}
+}
+
+// What ProbeRTT holds back is not taken for what the path delivers, where every round trip has a loss (§5.3.3.8.3: "a non-application-limited
+// round trip").
+func TestBBRLossAfterProbeRTT(t *testing.T) {
+	p := newBulk()
+	p.until(t, bbrProbeRTT)
+	p.loss = 50
+	p.until(t, bbrCruise)
+	for range 3 * bdp / mss {
+		p.step()
+		if p.bwShort < p.maxBandwidth()*9/10 {
+			t.Fatalf("bw_shortterm %d of %d after ProbeRTT", p.bwShort, p.maxBandwidth())
+		}
 	}
 }
 
