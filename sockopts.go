@@ -130,16 +130,17 @@ func options(control func(*SockOpts) error, o SockOpts) (SockOpts, error) {
 	if control == nil {
 		return o, nil
 	}
-	if err := control(&o); err != nil {
-		return o, err
+	set := o // what control is given is on the heap
+	if err := control(&set); err != nil {
+		return set, err
 	}
-	if o.FlowLabel < NoFlowLabel || o.FlowLabel > 1<<20-1 {
-		return o, syscall.EINVAL
+	if set.FlowLabel < NoFlowLabel || set.FlowLabel > 1<<20-1 {
+		return set, syscall.EINVAL
 	}
-	if err := o.allKeys().Check(); err != nil {
-		return o, err
+	if err := set.allKeys().Check(); err != nil {
+		return set, err
 	}
-	return o, checkCongestion(o.Congestion)
+	return set, checkCongestion(set.Congestion)
 }
 
 // tcp is what a connection starts with.

@@ -29,7 +29,9 @@ func (c *Conn) acknowledge(seg *Segment) {
 	dsack := c.takeDSACK(seg)
 	f := c.snd
 	if f == nil {
-		c.takeECN(nil, seg, &ackNews{})
+		if c.ecn != nil {
+			c.takeECN(nil, seg, &ackNews{})
+		}
 		c.acknowledgeIdle(seg, dsack)
 		return
 	}
@@ -56,7 +58,9 @@ func (c *Conn) acknowledge(seg *Segment) {
 		// RFC 5681 §2, "duplicate acknowledgment", (a) to (e).
 		n.dup = plain && !c.duplicateExpected()
 	}
-	c.takeECN(f, seg, &n)
+	if c.ecn != nil {
+		c.takeECN(f, seg, &n)
+	}
 	c.probeAcked(seg, n.flight, dsack, plain)
 	if n.acked == 0 && !n.dup && !n.marked && !dsack {
 		return

@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"cmp"
 	"sync"
 	"time"
 
@@ -49,21 +48,37 @@ type Config struct {
 
 const defaultBuffer = 4 << 20
 
-func (cfg *Config) sendBuffer() int            { return cmp.Or(max(cfg.SendBuffer, 0), defaultBuffer) }
-func (cfg *Config) firstSendBuffer() int       { return cmp.Or(max(cfg.FirstSendBuffer, 0), 128<<10) }
-func (cfg *Config) receiveBuffer() int         { return cmp.Or(max(cfg.ReceiveBuffer, 0), defaultBuffer) }
-func (cfg *Config) minRTO() time.Duration      { return cmp.Or(cfg.MinRTO, 200*time.Millisecond) }
-func (cfg *Config) maxRTO() time.Duration      { return cmp.Or(cfg.MaxRTO, 60*time.Second) }
-func (cfg *Config) delayedAck() time.Duration  { return cmp.Or(cfg.DelayedAck, 40*time.Millisecond) }
-func (cfg *Config) timeWait() time.Duration    { return cmp.Or(cfg.TimeWait, 60*time.Second) }
-func (cfg *Config) finWait2() time.Duration    { return cmp.Or(cfg.FinWait2, 60*time.Second) }
-func (cfg *Config) reordering() int            { return cmp.Or(max(cfg.Reordering, 0), 3) }
-func (cfg *Config) granularity() time.Duration { return cmp.Or(cfg.Granularity, time.Millisecond) }
+func (cfg *Config) sendBuffer() int            { return orInt(max(cfg.SendBuffer, 0), defaultBuffer) }
+func (cfg *Config) firstSendBuffer() int       { return orInt(max(cfg.FirstSendBuffer, 0), 128<<10) }
+func (cfg *Config) receiveBuffer() int         { return orInt(max(cfg.ReceiveBuffer, 0), defaultBuffer) }
+func (cfg *Config) minRTO() time.Duration      { return orTime(cfg.MinRTO, 200*time.Millisecond) }
+func (cfg *Config) maxRTO() time.Duration      { return orTime(cfg.MaxRTO, 60*time.Second) }
+func (cfg *Config) delayedAck() time.Duration  { return orTime(cfg.DelayedAck, 40*time.Millisecond) }
+func (cfg *Config) timeWait() time.Duration    { return orTime(cfg.TimeWait, 60*time.Second) }
+func (cfg *Config) finWait2() time.Duration    { return orTime(cfg.FinWait2, 60*time.Second) }
+func (cfg *Config) reordering() int            { return orInt(max(cfg.Reordering, 0), 3) }
+func (cfg *Config) granularity() time.Duration { return orTime(cfg.Granularity, time.Millisecond) }
 func (cfg *Config) synRetries() uint8 {
-	return uint8(min(cmp.Or(max(cfg.SynRetries, 0), synRetries), 127))
+	return uint8(min(orInt(max(cfg.SynRetries, 0), synRetries), 127))
 }
 func (cfg *Config) synAckRetries() uint8 {
-	return uint8(min(cmp.Or(max(cfg.SynAckRetries, 0), synAckRetries), 127))
+	return uint8(min(orInt(max(cfg.SynAckRetries, 0), synAckRetries), 127))
+}
+
+// orTime is d, or its default. (Unlike cmp.Or it is inlined.)
+func orTime(d, otherwise time.Duration) time.Duration {
+	if d != 0 {
+		return d
+	}
+	return otherwise
+}
+
+// orInt is n, or its default.
+func orInt(n, otherwise int) int {
+	if n != 0 {
+		return n
+	}
+	return otherwise
 }
 
 // control makes the configured congestion control; the default one if the name is not known (whoever fills a Config checks it).
@@ -91,4 +106,4 @@ type Params struct {
 }
 
 // peerMSS is what the peer takes as long as it has not said.
-func (p *Params) peerMSS() uint16 { return uint16(cmp.Or(p.PeerMSS, defaultMSS)) }
+func (p *Params) peerMSS() uint16 { return uint16(orInt(p.PeerMSS, defaultMSS)) }

@@ -95,6 +95,7 @@ const (
 	replies                           // the application last has answered a single such segment: see peerWaits
 	passive                           // in SYN-RECEIVED: by a SYN with a Fast Open cookie
 	fastOpened                        // data came or went with the SYN
+	mayPace                           // congestion control, Config or application ask for pacing
 	rateLimited                       // the sample in rate was application-limited
 
 	// What Output has to send, beside data.
@@ -127,6 +128,7 @@ func (c *Conn) begin(cfg *Config, now sched.Time, p Params) {
 		flags: noDelay, authSpace: uint8(p.AuthSpace),
 	}
 	p.Options.apply(c)
+	c.choosePacing()
 }
 
 // Connect begins an active open: CLOSED to SYN-SENT. Output then gives the SYN.
@@ -296,6 +298,7 @@ func (c *Conn) SetCongestion(name string) error {
 		return err
 	}
 	c.cc = control
+	c.choosePacing()
 	if c.snd != nil {
 		c.snd.board.rate.control = control
 	}

@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"slices"
 	"time"
 
 	"github.com/weirnet/weir/sched"
@@ -107,7 +106,14 @@ func (c *Conn) forgetWrites(f *flight, ack Seq) {
 
 // endsWrite: the byte before end is the last of a write. Its segment has PSH (RFC 9293 §3.9.1.2, MUST-61, asks for no more than the end of
 // what is queued), each time it is sent.
-func (f *flight) endsWrite(end Seq) bool { return slices.Contains(f.ends[:f.writes], end) }
+func (f *flight) endsWrite(end Seq) bool {
+	for _, at := range f.ends[:f.writes] {
+		if at == end {
+			return true
+		}
+	}
+	return false
+}
 
 // SetCork: on, data that does not fill a segment is held back, for 200 ms at most, until more comes or it is switched off (TCP_CORK).
 func (c *Conn) SetCork(on bool) {

@@ -27,8 +27,12 @@ func (c *Conn) noteArrival(seg *Segment, n int) {
 	if n > int(c.rcvMSS) {
 		c.rcvMSS = uint16(min(n, int(c.ourMSS)))
 	}
-	gap, least := c.since(c.lastData), c.leastAckTime()
-	c.lastData = clockMillis(c.now)
+	now, least := clockMillis(c.now), c.leastAckTime()
+	if now == c.lastData && time.Duration(c.ato)*time.Millisecond == least {
+		return // nothing changes
+	}
+	gap := c.since(c.lastData)
+	c.lastData = now
 	ato := time.Duration(c.ato) * time.Millisecond
 	switch {
 	case ato == 0:

@@ -37,7 +37,9 @@ func (c *Conn) output(now sched.Time, seg *Segment) bool {
 		c.header(seg, c.sndNxt, wire.ACK)
 		return true
 	}
-	if f := c.snd; f != nil {
+	if f := c.snd; f != nil && c.waitsForAck(f) {
+		f.held, f.limited = false, false
+	} else if f != nil {
 		c.restartIdle(f)
 		if c.outputProbe(f, seg) {
 			return true
@@ -63,6 +65,12 @@ func (c *Conn) output(now sched.Time, seg *Segment) bool {
 		return true
 	}
 	return false
+}
+
+// waitsForAck: everything was sent, and nothing is to be sent again.
+func (c *Conn) waitsForAck(f *flight) bool {
+	return c.sndUna != c.sndNxt && !f.probe && f.frto == frtoOff && f.phase != phaseFast && !f.board.toResend() &&
+		c.Unsent() == 0 && !c.finPending()
 }
 
 // header makes seg a segment with an ACK, which tells all that there is to tell.
@@ -168,8 +176,11 @@ func (c *Conn) gsoLimit(mss int) int {
 
 // outputLost sends again what is known to be lost, as the congestion window allows.
 func (c *Conn) outputLost(f *flight, seg *Segment) bool {
+	if !f.board.toResend() || f.frto == frtoSecond {
+		return false
+	}
 	begin, end, ok := f.board.next(c.gsoLimit(c.dataMSS()))
-	if !ok || f.frto == frtoSecond {
+	if !ok {
 		return false
 	}
 	c.resendECN(begin)
@@ -245,7 +256,9 @@ func (c *Conn) fillData(f *flight, seg *Segment, seq Seq, n, mss int, flags wire
 	}
 	c.bytesSent += uint64(n)
 	c.lastSent = c.now
-	c.spend(n)
+	if c.is(mayPace) {
+		c.spend(n)
+	}
 	return seg.Segs
 }
 

@@ -22,6 +22,9 @@ const (
 
 // pacingRate is the rate in bytes per second at which to send; 0: as the window allows.
 func (c *Conn) pacingRate() int64 {
+	if !c.is(mayPace) {
+		return 0
+	}
 	r, most := c.cc.PacingRate(), c.maxPacingRate()
 	if r == 0 {
 		if most == 0 && !c.cfg.Pacing {
@@ -36,6 +39,14 @@ func (c *Conn) pacingRate() int64 {
 		return most
 	}
 	return min(r, most)
+}
+
+// choosePacing finds out whether anything asks for pacing. A control that does so does it from the beginning.
+func (c *Conn) choosePacing() {
+	c.clear(mayPace)
+	if c.cfg.Pacing || c.maxPacingRate() > 0 || c.cc.PacingRate() > 0 {
+		c.set(mayPace)
+	}
 }
 
 // maxPacingRate is what SetMaxPacingRate has set.
@@ -62,7 +73,7 @@ func (c *Conn) windowRate() int64 {
 func (c *Conn) paced(f *flight) bool {
 	held := f.held
 	f.held = false
-	if c.rare == nil {
+	if c.rare == nil || !c.is(mayPace) {
 		return false
 	}
 	if p := &c.rare.pace; p.next <= c.now {
@@ -122,4 +133,5 @@ func (c *Conn) SetMaxPacingRate(r int64) {
 	p := &c.seldom().pace
 	p.most = max(r, 0)
 	p.next = min(p.next, c.now) // what was sent so far went by another rate
+	c.choosePacing()
 }

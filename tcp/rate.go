@@ -59,15 +59,17 @@ func (r *rate) begin(c *Conn) {
 // delivered is C.delivered while nothing is queued or in flight: all that was sent is acknowledged.
 func (c *Conn) delivered() uint64 { return c.bytesAcked }
 
-// stamp is OnPacketSent (§4.1.2.2) for what is sent now; inFlight: bytes in the network before it, n: its size.
-func (r *rate) stamp(now sched.Time, inFlight, n int) stamp {
+// sends is the first half of OnPacketSent (§4.1.2.2) for what is sent now; inFlight: bytes in the network before it.
+func (r *rate) sends(now sched.Time, inFlight int) {
 	if inFlight <= 0 {
 		r.firstSent, r.deliveredAt = now, now
 	}
-	return stamp{
-		deliveredAt: r.deliveredAt, firstSent: r.firstSent, delivered: uint32(r.delivered), lost: uint32(r.lost),
-		inFlight: uint32(max(inFlight, 0) + n), appLimited: r.appLimited != 0,
-	}
+}
+
+// put is the other half: the stamp; inFlight: bytes in the network with it.
+func (r *rate) put(s *stamp, inFlight int) {
+	s.deliveredAt, s.firstSent, s.delivered, s.lost = r.deliveredAt, r.firstSent, uint32(r.delivered), uint32(r.lost)
+	s.inFlight, s.appLimited = uint32(inFlight), r.appLimited != 0
 }
 
 // newest is the transmission that was sent last of those that an ACK told about.

@@ -104,7 +104,9 @@ func (b *scoreboard) full() bool {
 
 // transmitted adds what is sent for the first time, up to end.
 func (b *scoreboard) transmitted(end Seq, now sched.Time) {
-	stamp := b.rate.stamp(now, b.pipe(), end.minus(b.end()))
+	inFlight := b.pipe()
+	b.rate.sends(now, inFlight)
+	inFlight = max(inFlight, 0) + end.minus(b.end())
 	if last := len(b.list) - 1; last >= b.head {
 		s := &b.list[last]
 		full := b.full()
@@ -113,8 +115,9 @@ func (b *scoreboard) transmitted(end Seq, now sched.Time) {
 			b.ranges--
 			s.flags = spanAgain
 		}
-		if s.flags == 0 && s.sent == now && s.delivered == stamp.delivered || full && s.flags&spanLost == 0 {
-			s.end, s.sent, s.stamp = end, now, stamp
+		if s.flags == 0 && s.sent == now && s.delivered == uint32(b.rate.delivered) || full && s.flags&spanLost == 0 {
+			s.end, s.sent = end, now
+			b.rate.put(&s.stamp, inFlight)
 			if s.flags&spanAgain != 0 {
 				b.logResent(b.begin(last), end, now)
 			}
@@ -125,7 +128,8 @@ func (b *scoreboard) transmitted(end Seq, now sched.Time) {
 		b.list = b.list[:copy(b.list, b.list[b.head:])]
 		b.head = 0
 	}
-	b.list = append(b.list, span{sent: now, stamp: stamp, end: end})
+	b.list = append(b.list, span{sent: now, end: end})
+	b.rate.put(&b.list[len(b.list)-1].stamp, inFlight)
 }
 
 // count adds n bytes to the counters of spans with flags.
@@ -164,10 +168,9 @@ type delivery struct {
 	last     transmission
 }
 
-// add counts the n bytes up to end, which are in span s.
+// add counts the n bytes up to end, which are in span s. Newest is the caller's to set.
 func (d *delivery) add(s *span, end Seq, n int) {
 	d.bytes += n
-	d.newest.take(s)
 	if s.flags&spanAgain != 0 {
 		d.repeated = true
 		if s.sent > d.againMax {
@@ -188,12 +191,16 @@ func (b *scoreboard) acked(to Seq, d *delivery) {
 	if b.spans() > 0 {
 		d.head = b.list[b.head].sent
 	}
+	var newest *span // looked at once, not copied for each of many spans
 	for b.spans() > 0 && b.una.Before(to) {
 		s := &b.list[b.head]
 		n := earlier(s.end, to).minus(b.una)
 		b.count(s.flags, -n)
 		if s.flags&spanSacked == 0 {
 			d.add(s, earlier(s.end, to), n)
+			if newest == nil || newest.sent < s.sent || newest.sent == s.sent && newest.end.Before(s.end) {
+				newest = s
+			}
 		}
 		if to.Before(s.end) {
 			b.una = to
@@ -204,6 +211,9 @@ func (b *scoreboard) acked(to Seq, d *delivery) {
 		}
 		b.una = s.end
 		b.head++
+	}
+	if newest != nil {
+		d.newest.take(newest)
 	}
 	for b.resentHead < len(b.resents) && b.resents[b.resentHead].end.AtOrBefore(to) {
 		b.resentHead++
@@ -253,6 +263,7 @@ func (b *scoreboard) markSacked(i int, d *delivery) {
 	}
 	n := b.size(i)
 	d.add(s, s.end, n)
+	d.newest.take(s)
 	b.count(s.flags, -n)
 	s.flags = spanSacked
 	b.count(s.flags, n)
@@ -425,7 +436,9 @@ func (b *scoreboard) retransmitted(end Seq, now sched.Time) {
 	b.list = slices.Delete(b.list, i, j)
 	s := &b.list[i]
 	n := b.size(i)
-	s.stamp = b.rate.stamp(now, b.pipe(), n)
+	inFlight := b.pipe()
+	b.rate.sends(now, inFlight)
+	b.rate.put(&s.stamp, max(inFlight, 0)+n)
 	s.flags |= spanRtx | spanAgain
 	s.sent = now
 	b.rtx += n
@@ -449,7 +462,8 @@ func (b *scoreboard) resendLast(n int, now sched.Time) Seq {
 		i++
 	}
 	s, size := &b.list[i], b.size(i)
-	s.stamp = b.rate.stamp(now, b.pipe()-size, size)
+	b.rate.sends(now, b.pipe()-size)
+	b.rate.put(&s.stamp, max(b.pipe()-size, 0)+size)
 	s.flags |= spanAgain
 	s.sent = now
 	b.logResent(b.begin(i), b.end(), now)
