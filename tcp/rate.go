@@ -72,6 +72,12 @@ func (r *rate) put(s *stamp, inFlight int) {
 	s.inFlight, s.appLimited = uint32(inFlight), r.appLimited != 0
 }
 
+// stamp is both, for n bytes.
+func (r *rate) stamp(s *stamp, now sched.Time, inFlight, n int) {
+	r.sends(now, inFlight)
+	r.put(s, max(inFlight, 0)+n)
+}
+
 // newest is the transmission that was sent last of those that an ACK told about.
 type newest struct {
 	stamp

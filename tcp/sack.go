@@ -436,9 +436,7 @@ func (b *scoreboard) retransmitted(end Seq, now sched.Time) {
 	b.list = slices.Delete(b.list, i, j)
 	s := &b.list[i]
 	n := b.size(i)
-	inFlight := b.pipe()
-	b.rate.sends(now, inFlight)
-	b.rate.put(&s.stamp, max(inFlight, 0)+n)
+	b.rate.stamp(&s.stamp, now, b.pipe(), n)
 	s.flags |= spanRtx | spanAgain
 	s.sent = now
 	b.rtx += n
@@ -462,8 +460,7 @@ func (b *scoreboard) resendLast(n int, now sched.Time) Seq {
 		i++
 	}
 	s, size := &b.list[i], b.size(i)
-	b.rate.sends(now, b.pipe()-size)
-	b.rate.put(&s.stamp, max(b.pipe()-size, 0)+size)
+	b.rate.stamp(&s.stamp, now, b.pipe()-size, size)
 	s.flags |= spanAgain
 	s.sent = now
 	b.logResent(b.begin(i), b.end(), now)
@@ -476,7 +473,7 @@ func (b *scoreboard) resendSYN(now sched.Time) {
 		b.split(b.head, b.una+1)
 	}
 	s, size := &b.list[b.head], b.size(b.head)
-	s.stamp = b.rate.stamp(now, b.pipe()-size, size)
+	b.rate.stamp(&s.stamp, now, b.pipe()-size, size)
 	s.flags |= spanAgain
 	s.sent = now
 	b.logResent(b.una, s.end, now)
