@@ -304,8 +304,8 @@ func (c *Conn) trimText(seg *Segment) bool {
 		seg.Payload.Truncate(space)
 		seg.Flags &^= wire.FIN
 	}
-	if c.charged() > 2*int(c.recvLimit)+chunkSlack {
-		return false // the limit has become less: the peer sends it again
+	if c.charged() > 2*c.promised()+chunkSlack {
+		return false // badly packed beyond what deliver makes good: the peer sends it again
 	}
 	return seg.Payload.Size() > 0
 }
@@ -313,7 +313,7 @@ func (c *Conn) trimText(seg *Segment) bool {
 // keepOutOfOrder keeps data behind a hole, if there is memory for it.
 func (c *Conn) keepOutOfOrder(seg *Segment) {
 	in := c.inflow()
-	left, end := in.insert(c.cfg, seg.Seq, &seg.Payload)
+	left, end := in.insert(c.cfg, seg.Seq, &seg.Payload, int(c.recvLimit)-c.charged())
 	if left != end {
 		c.noteDuplicate(left, end)
 	}

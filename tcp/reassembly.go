@@ -89,8 +89,8 @@ func (in *inflow) search(at Seq) int {
 }
 
 // insert keeps data that begins at seq, behind a hole, and tells which of it was there already (equal: none). Data is left empty,
-// unless there is no room for one more island.
-func (in *inflow) insert(cfg *Config, seq Seq, data *buffer.Buffer) (dupLeft, dupEnd Seq) {
+// unless there is no room for one more island. What takes more than room, in bytes of chunk capacity, is packed.
+func (in *inflow) insert(cfg *Config, seq Seq, data *buffer.Buffer, room int) (dupLeft, dupEnd Seq) {
 	end := seq + Seq(data.Size())
 	i := in.search(seq)
 	var is *island
@@ -119,7 +119,7 @@ func (in *inflow) insert(cfg *Config, seq Seq, data *buffer.Buffer) (dupLeft, du
 		in.islands = slices.Insert(in.islands, i, is)
 	}
 	before := is.data.Footprint()
-	is.data.Queue(data)
+	packInto(&is.data, data, room)
 	in.charged += is.data.Footprint() - before
 	left, right := in.absorb(cfg, i)
 	if dupLeft == dupEnd {

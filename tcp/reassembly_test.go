@@ -54,9 +54,9 @@ func TestInsert(t *testing.T) {
 	} {
 		cfg, in := &Config{}, &inflow{}
 		for _, r := range test.have {
-			in.insert(cfg, Seq(r[0]), text(nil, r[0], r[1]))
+			in.insert(cfg, Seq(r[0]), text(nil, r[0], r[1]), 1<<20)
 		}
-		left, end := in.insert(cfg, Seq(test.add[0]), text(nil, test.add[0], test.add[1]))
+		left, end := in.insert(cfg, Seq(test.add[0]), text(nil, test.add[0], test.add[1]), 1<<20)
 		if in.show() != test.want || left != test.dup[0] || end != test.dup[1] {
 			t.Errorf("%s: %s, twice %d-%d; want %s, twice %v", test.name, in.show(), left, end, test.want, test.dup)
 		}
@@ -84,7 +84,7 @@ func TestReassemblyModel(t *testing.T) {
 			}
 			b := text(pool, from, to)
 			if from > next {
-				in.insert(cfg, base+Seq(from), b)
+				in.insert(cfg, base+Seq(from), b, 1<<20)
 			} else {
 				in.queue.Queue(b)
 				next = in.take(cfg, base+Seq(to)).minus(base)
@@ -119,13 +119,13 @@ func TestReassemblyModel(t *testing.T) {
 func TestIslandsBounded(t *testing.T) {
 	cfg, in := &Config{}, &inflow{}
 	for i := range 2 * maxIslands {
-		in.insert(cfg, Seq(10+2*i), text(nil, 0, 1))
+		in.insert(cfg, Seq(10+2*i), text(nil, 0, 1), 1<<20)
 	}
 	if len(in.islands) != maxIslands || in.islands[0].begin != 10 {
 		t.Fatalf("%d islands, the first at %d", len(in.islands), in.islands[0].begin)
 	}
 	far := in.islands[maxIslands-1].begin
-	in.insert(cfg, 5, text(nil, 0, 1))
+	in.insert(cfg, 5, text(nil, 0, 1), 1<<20)
 	if len(in.islands) != maxIslands || in.islands[0].begin != 5 || in.islands[maxIslands-1].begin == far {
 		t.Error("the lowest did not take the place of the highest")
 	}

@@ -93,6 +93,10 @@ func (c *Conn) charged() int {
 	return c.rcv.queue.Footprint() + c.rcv.held + c.rcv.charged
 }
 
+// promised is how many bytes the buffer has to hold: its limit or, if that has become less, what the peer was offered before, of which none is
+// taken back (RFC 9293 §3.8.6).
+func (c *Conn) promised() int { return max(int(c.recvLimit), c.unread()+c.offered()) }
+
 // deliver takes data that begins at RCV.NXT, and what it makes contiguous with it.
 func (c *Conn) deliver(data *buffer.Buffer) {
 	n := data.Size()
@@ -102,12 +106,7 @@ func (c *Conn) deliver(data *buffer.Buffer) {
 		data.Clear()
 	}
 	readable := c.CanRead(maxBufferLimit)
-	if chunks := data.Footprint(); c.charged()+chunks > int(c.recvLimit) && in.queue.AppendCost(data.Size()) < chunks {
-		// The peer may send what it was offered, however little of its chunks that fills: it is copied into others.
-		data.Apply(in.queue.Append)
-		data.Clear()
-	}
-	in.queue.Queue(data)
+	packInto(&in.queue, data, int(c.recvLimit)-c.charged())
 	if len(in.islands) > 0 {
 		next := in.take(c.cfg, c.rcvNxt)
 		n += next.minus(c.rcvNxt)
@@ -124,10 +123,21 @@ func (c *Conn) deliver(data *buffer.Buffer) {
 	c.tuneWindow()
 }
 
-// prune keeps what is out of order within the memory that the queue leaves.
+// packInto moves data to the end of queue. The peer may send what it was offered, however little of its chunks that fills: if they are more
+// than there is room for, in bytes of capacity, the data is copied into others.
+func packInto(queue, data *buffer.Buffer, room int) {
+	if chunks := data.Footprint(); chunks > room && queue.AppendCost(data.Size()) < chunks {
+		data.Apply(queue.Append)
+		data.Clear()
+	}
+	queue.Queue(data)
+}
+
+// prune keeps what is out of order within the memory that the queue leaves: of twice what was promised, for what came while there was room
+// was not packed.
 func (c *Conn) prune() {
 	if in := c.rcv; in != nil && len(in.islands) > 0 {
-		in.prune(c.cfg, max(int(c.recvLimit)+chunkSlack-in.queue.Footprint()-in.held, 0))
+		in.prune(c.cfg, max(2*c.promised()+chunkSlack-in.queue.Footprint()-in.held, 0))
 		c.dropInflow()
 	}
 }

@@ -1,0 +1,60 @@
+package tcp
+
+import (
+	"testing"
+
+	"github.com/weirnet/weir/buffer"
+)
+
+// What the peer was offered is taken, in order and behind a hole, however badly its segments fill their chunks; also if the receive buffer is
+// lowered while it is on its way.
+func TestOfferedIsTaken(t *testing.T) {
+	for i := range 4 {
+		hole, lowered := i&1 != 0, i&2 != 0
+		pool := buffer.NewPool(buffer.Options{})
+		d := newDuo(t, &Config{Buffers: pool, NoTimestamps: true}, &Config{Buffers: pool, NoTimestamps: true}, Params{MSS: 1460, GSOMax: 1460})
+		c := d.conn[1]
+		c.rcvWnd = 1 << 20 // as if tuned
+		c.set(ackNow)
+		d.flush()
+		offered := c.offered()
+		if offered < 1<<19 {
+			t.Fatal("offered", offered)
+		}
+		c.SetBuffers(0, offered)
+		if lowered {
+			c.SetBuffers(0, 16<<10)
+		}
+		const size = 1000
+		payload := make([]byte, size)
+		begin, lost := c.rcvNxt, Seq(0)
+		if hole {
+			lost = size
+		}
+		send := func(from, to Seq) {
+			for ; (from + size).AtOrBefore(to); from += size {
+				seg := Segment{Seq: from, Ack: c.sndNxt, Flags: 0x10, Window: 1000, Segs: 1}
+				seg.Payload.SetPool(pool)
+				seg.Payload.Append(payload)
+				d.now += 1000
+				c.Input(d.now, &seg)
+				seg.Payload.Clear()
+				for c.Output(d.now, &d.seg) {
+					d.seg.Payload.Clear()
+				}
+			}
+		}
+		end := begin + Seq(offered)
+		send(begin+lost, end)
+		send(begin, begin+lost)
+		if got, want := c.ReadSize(), offered/size*size; got != want {
+			t.Errorf("hole %v, lowered %v: %d bytes of %d that were offered are there", hole, lowered, got, want)
+		}
+		if left := c.offered(); lowered && left >= size {
+			t.Errorf("hole %v, lowered %v: the window went on: %d bytes", hole, lowered, left)
+		}
+		if used := c.charged(); used > 2*offered+chunkSlack {
+			t.Errorf("hole %v, lowered %v: %d bytes of memory for %d", hole, lowered, used, offered)
+		}
+	}
+}
