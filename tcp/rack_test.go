@@ -76,3 +76,47 @@ func BenchmarkSACKFull(b *testing.B) {
 		board.sack(2000, 3000, &delivery{})
 	}
 }
+
+// BenchmarkSACKBytes is an ACK of a peer that SACKs what is in flight byte by byte, in four places.
+func BenchmarkSACKBytes(b *testing.B) {
+	var board scoreboard
+	board.reset(0)
+	for i := Seq(1); i <= maxSpans/2; i++ {
+		board.transmitted(i*1448, sched.Time(1e9)+sched.Time(i))
+	}
+	at := Seq(1)
+	b.ReportAllocs()
+	for b.Loop() {
+		for i := range Seq(4) {
+			board.sack(i*100*1448+at, i*100*1448+at+1, &delivery{})
+		}
+		at++
+	}
+}
+
+// A peer that SACKs parts of segments does not fill a large board with pieces of them; whole segments are marked one by one.
+func TestSACKedSplinters(t *testing.T) {
+	const mss = 1448
+	var b scoreboard
+	b.reset(0)
+	b.transmitted(maxSpans*mss, sched.Time(time.Second))
+	for i := Seq(1); i < 2*fewSpans; i += 2 {
+		b.sack(i*mss, (i+1)*mss, &delivery{})
+	}
+	spans, sacked := b.spans(), b.sacked
+	if spans < 2*fewSpans || sacked != fewSpans*mss {
+		t.Errorf("%d spans, %d bytes SACKed", spans, sacked)
+	}
+	for i := Seq(3 * fewSpans); i < 4*fewSpans; i++ {
+		b.sack(i*mss+1, i*mss+2, &delivery{})
+	}
+	for i := Seq(2); i < fewSpans; i += 2 {
+		b.sack(i*mss, i*mss+100, &delivery{})
+	}
+	if b.spans() > spans+fewSpans || b.sacked < sacked {
+		t.Errorf("%d spans and %d bytes SACKed, then %d and %d", spans, sacked, b.spans(), b.sacked)
+	}
+	if err := b.check(); err != nil {
+		t.Error(err)
+	}
+}

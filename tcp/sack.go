@@ -239,14 +239,16 @@ func (b *scoreboard) sack(left, right Seq, d *delivery) {
 			return // known
 		}
 	} else if b.begin(i) != left {
-		b.split(i, left) // if it cannot be, this span is left out
-		i++
+		if !b.splinter(i, left) {
+			b.split(i, left)
+		}
+		i++ // if it cannot be split, this span is left out
 	}
 	j := i
 	for ; j < len(b.list) && b.list[j].end.AtOrBefore(right); j++ {
 		b.markSacked(j, d)
 	}
-	if j < len(b.list) && b.begin(j).Before(right) && b.list[j].flags&spanSacked == 0 && b.split(j, right) {
+	if j < len(b.list) && b.begin(j).Before(right) && b.list[j].flags&spanSacked == 0 && !b.splinter(j, right) && b.split(j, right) {
 		b.markSacked(j, d)
 		j++
 	}
@@ -254,6 +256,12 @@ func (b *scoreboard) sack(left, right Seq, d *delivery) {
 		b.sackedEnd = later(b.sackedEnd, b.list[j-1].end)
 	}
 	b.joinSacked(i, j)
+}
+
+// splinter: to split span i at a sequence number inside it would make a piece that is no segment's, on a board of many spans. Each split moves
+// those behind it, and a peer that SACKs byte by byte could have that done for each byte.
+func (b *scoreboard) splinter(i int, at Seq) bool {
+	return b.spans() >= fewSpans && min(at.minus(b.begin(i)), b.list[i].end.minus(at)) < bytesToSpan
 }
 
 func (b *scoreboard) markSacked(i int, d *delivery) {
