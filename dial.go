@@ -14,7 +14,8 @@ import (
 // Dialer opens connections with options. Only Stack is required.
 type Dialer struct {
 	Stack *Stack
-	// Local is our end; the zero AddrPort, or a part of it, is chosen.
+	// Local is our end; the zero AddrPort, or a part of it, is chosen. A port that a listener or another connection has gives
+	// syscall.EADDRINUSE, unless SockOpts.ReuseAddr is set.
 	Local netip.AddrPort
 	// Interface is the name of the one by which packets leave; empty: by route.
 	Interface string
@@ -150,6 +151,7 @@ func (d *Dialer) dialTCP(ctx context.Context, network string, remote netip.AddrP
 		return fail(err)
 	}
 	b.TCP, b.FastOpen = o.tcp(), d.FastOpen
+	b.Exclusive = !o.ReuseAddr && !o.ReusePort
 	b.Data = d.Data[:min(len(d.Data), maxDialData)]
 	c := d.Stack.newTCPConn(network)
 	if err := d.Stack.inner.ConnectTCP(&c.sock, to, b); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -159,7 +160,7 @@ func (w *parityWorld) must(err error) {
 // TestParity runs the table of situations on the kernel's loopback and on weir, and demands that a program cannot tell them apart.
 func TestParity(t *testing.T) {
 	inNamespace(t, func(t *testing.T) {
-		for _, c := range parityCases {
+		for _, c := range slices.Concat(parityCases, parityOptionCases()) {
 			t.Run(c.name, func(t *testing.T) {
 				var want []string
 				for i, make := range parityWorlds {

@@ -151,12 +151,15 @@ func writeErr(c net.Conn) func() error {
 	return func() error { _, err := c.Write(huge); return err }
 }
 
-// parityCases is the table. Each notes results and errors, which must be the same everywhere.
-var parityCases = []struct {
+// parityCase is a situation.
+type parityCase struct {
 	name string
 	run  func(w *parityWorld)
 	far  bool // needs an address that answers nothing
-}{
+}
+
+// parityCases is the table. Each notes results and errors, which must be the same everywhere.
+var parityCases = []parityCase{
 	{name: "refused", run: both(func(w *parityWorld, ip string) {
 		_, err := w.client.Dial(background, "tcp", "", w.closedPort(ip))
 		w.note("dial", err)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"slices"
+	"sort"
 	"time"
 )
 
@@ -104,5 +104,5 @@ func (s *Stack) order(addrs []netip.AddrPort) {
 			rank[a] += 1 << 20
 		}
 	}
-	slices.SortStableFunc(addrs, func(a, b netip.AddrPort) int { return rank[a] - rank[b] })
+	sort.SliceStable(addrs, func(i, j int) bool { return rank[addrs[i]] < rank[addrs[j]] })
 }

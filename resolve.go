@@ -277,28 +277,68 @@ func parseAnswer(b []byte, id uint16, q dnsmessage.Question) (addrs []netip.Addr
 	return addrs, false, err
 }
 
+// record is what a record of an answer says: an address, or an alias.
+type record struct {
+	name  dnsmessage.Name
+	addr  netip.Addr
+	alias dnsmessage.Name
+}
+
+// records are those of an answer that are of use. They are taken one by one, so that the program need not know all types that there are.
+func records(p *dnsmessage.Parser, class dnsmessage.Class) (all []record, err error) {
+	for {
+		h, err := p.AnswerHeader()
+		switch {
+		case err == dnsmessage.ErrSectionDone:
+			return all, nil
+		case err != nil:
+			return nil, errServer
+		}
+		r := record{name: h.Name}
+		switch {
+		case h.Class != class:
+			err = p.SkipAnswer()
+		case h.Type == dnsmessage.TypeA:
+			var body dnsmessage.AResource
+			body, err = p.AResource()
+			r.addr = netip.AddrFrom4(body.A)
+		case h.Type == dnsmessage.TypeAAAA:
+			var body dnsmessage.AAAAResource
+			body, err = p.AAAAResource()
+			r.addr = netip.AddrFrom16(body.AAAA)
+		case h.Type == dnsmessage.TypeCNAME:
+			var body dnsmessage.CNAMEResource
+			body, err = p.CNAMEResource()
+			r.alias = body.CNAME
+		default:
+			err = p.SkipAnswer()
+		}
+		if err != nil {
+			return nil, errServer
+		}
+		if r.addr.IsValid() || r.alias.Length > 0 {
+			all = append(all, r)
+		}
+	}
+}
+
 // collect follows the aliases of an answer (in whatever order they come) to the addresses at their end.
 func collect(p *dnsmessage.Parser, q dnsmessage.Question) ([]netip.Addr, error) {
-	records, err := p.AllAnswers()
+	all, err := records(p, q.Class)
 	if err != nil {
-		return nil, errServer
+		return nil, err
 	}
 	name := q.Name
 	for range lookupChain {
 		var addrs []netip.Addr
 		var alias *dnsmessage.Name
-		for i := range records {
-			r := &records[i]
-			if !sameName(r.Header.Name, name) || r.Header.Class != q.Class {
-				continue
-			}
-			switch body := r.Body.(type) {
-			case *dnsmessage.AResource:
-				addrs = append(addrs, netip.AddrFrom4(body.A))
-			case *dnsmessage.AAAAResource:
-				addrs = append(addrs, netip.AddrFrom16(body.AAAA))
-			case *dnsmessage.CNAMEResource:
-				alias = &body.CNAME
+		for i := range all {
+			switch r := &all[i]; {
+			case !sameName(r.name, name):
+			case r.addr.IsValid():
+				addrs = append(addrs, r.addr)
+			default:
+				alias = &r.alias
 			}
 		}
 		if len(addrs) > 0 || alias == nil {

@@ -24,7 +24,8 @@ type SockOpts struct {
 	// Transparent lets Local be an address that is not ours.
 	Transparent bool
 
-	// ReuseAddr is SO_REUSEADDR as Linux has it. Of listeners, for which it is set as package net does: the port may be that of
+	// ReuseAddr is SO_REUSEADDR as Linux has it. Of dials with a port of their own: it may be that of other connections, to other peers, or
+	// in TIME-WAIT (looking for them takes time where there are many). Of listeners, for which it is set as package net does: the port may be that of
 	// connections which there are, or which are over and in TIME-WAIT. Of UDP sockets: several that all set it may have one address and
 	// port; what is for one host goes to the one that was opened last.
 	ReuseAddr bool

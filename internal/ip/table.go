@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/weirnet/weir/wire"
 )
@@ -70,7 +71,7 @@ type localAddr struct {
 // NewTable checks and builds a Table. The slices are not kept. Errors say which interface or route is wrong, and why.
 func NewTable(ifs []Interface, routes []Route) (*Table, error) {
 	t := &Table{ifs: slices.Clone(ifs), info: make([]ifaceInfo, len(ifs))}
-	slices.SortStableFunc(t.ifs, func(a, b Interface) int { return a.Index - b.Index })
+	sort.SliceStable(t.ifs, func(i, j int) bool { return t.ifs[i].Index < t.ifs[j].Index })
 	for i := range t.ifs {
 		ifc := &t.ifs[i]
 		if err := checkInterface(ifc); err != nil {
@@ -85,7 +86,7 @@ func NewTable(ifs []Interface, routes []Route) (*Table, error) {
 		}
 	}
 	for _, set := range [][]localAddr{t.local, t.broadcasts, t.groups} {
-		slices.SortStableFunc(set, func(a, b localAddr) int { return compareKeys(a.addr, b.addr) })
+		sort.SliceStable(set, func(i, j int) bool { return compareKeys(set[i].addr, set[j].addr) < 0 })
 	}
 	if err := t.addRoutes(routes); err != nil {
 		return nil, err

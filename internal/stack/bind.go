@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sort"
 	"sync"
 	"syscall"
 
@@ -209,7 +210,9 @@ func (t *bindTable) used(proto wire.Protocol, port uint16) bool {
 func (t *bindTable) each(fn func(*bind)) {
 	t.mu.RLock()
 	var all []*bind
-	for _, k := range slices.SortedFunc(maps.Keys(t.m), bindKey.compare) {
+	keys := slices.Collect(maps.Keys(t.m))
+	sort.Slice(keys, func(i, j int) bool { return keys[i].compare(keys[j]) < 0 })
+	for _, k := range keys {
 		all = append(all, t.m[k]...)
 	}
 	t.mu.RUnlock()

@@ -78,7 +78,8 @@ func (s *Stack) claimFlow(f *flow) (floor issFloor, ok bool) {
 // insertFlow puts f, whose key is complete but perhaps for the local port, into the flow table.
 func (s *Stack) insertFlow(f *flow, proto wire.Protocol, b *Bound) (floor issFloor, err error) {
 	if f.key.localPort != 0 {
-		if s.binds.claimed(proto, f.key.localAddr(), b.ReuseAddr, b.ReusePort) {
+		if s.binds.claimed(proto, f.key.localAddr(), b.ReuseAddr, b.ReusePort) ||
+			b.Exclusive && s.portInUse(&bind{proto: proto, addr: f.key.localAddr()}) {
 			return issFloor{}, syscall.EADDRINUSE
 		}
 		floor, ok := s.claimFlow(f)

@@ -64,6 +64,7 @@ type Bound struct {
 	Iface       int            // 0: by route
 	ReuseAddr   bool           // SO_REUSEADDR and SO_REUSEPORT: Local may be that of sockets which have the same set
 	ReusePort   bool
+	Exclusive   bool // TCP without SO_REUSEADDR: Local's port must not be that of another connection, be it in TIME-WAIT
 	Transparent bool // Local may be an address that is not ours
 	// TCP is what the connection starts with; nil: the defaults.
 	TCP *tcp.Options
