@@ -120,9 +120,18 @@ func TestHeader4(t *testing.T) {
 		{"TTL 0", ifOne, fix4(edit(good4, 8, 0)), receives}, // RFC 1122 §3.2.1.7: not a reason to discard what is for us
 		{"record route", ifOne, options4(7, 7, 4, 0, 0, 0, 0), receives},
 		{"router alert", ifOne, options4(148, 4, 0, 0), receives},
-		{"loose source route", ifOne, options4(131, 7, 4, 1, 2, 3, 4), header},
-		{"strict source route", ifOne, options4(1, 137, 7, 4, 1, 2, 3, 4), header},
 		{"option past the end", ifOne, options4(7, 9, 4, 0), header},
+	})
+}
+
+// TestSourceRouteRefused: RFC 7126 §4.3, §4.4, where RFC 9293 §3.9.2.1 (MUST-51 to MUST-53) still has TCP answer by the route: a packet
+// with a source route, used up or not, goes no further.
+func TestSourceRouteRefused(t *testing.T) {
+	runInput(t, []inputCase{
+		{"loose", ifOne, options4(131, 7, 4, 1, 2, 3, 4), header},
+		{"loose, completed", ifOne, options4(131, 7, 8, 1, 2, 3, 4), header},
+		{"strict", ifOne, options4(1, 137, 7, 4, 1, 2, 3, 4), header},
+		{"strict, completed", ifOne, options4(1, 137, 7, 8, 1, 2, 3, 4), header},
 	})
 }
 

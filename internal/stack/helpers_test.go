@@ -107,11 +107,14 @@ func (d *tap) one(t *testing.T) []byte {
 	return all[0]
 }
 
-// inject delivers one packet.
-func (d *tap) inject(b []byte) {
-	p := d.sink.Packets.Get()
-	p.Data().Append(b)
-	d.sink.Deliver(0, []*packet.Packet{p})
+// inject delivers packets, in one batch.
+func (d *tap) inject(packets ...[]byte) {
+	batch := make([]*packet.Packet, len(packets))
+	for i, b := range packets {
+		batch[i] = d.sink.Packets.Get()
+		batch[i].Data().Append(b)
+	}
+	d.sink.Deliver(0, batch)
 }
 
 // host is one stack under a virtual clock, whose devices are taps.

@@ -3,6 +3,7 @@ package stack
 import (
 	"io"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -259,4 +260,31 @@ func TestGSOMax(t *testing.T) {
 	w := joinWorld(t, &small{End: da.(*pipe.End), t: t, most: 3000}, db, Config{}, Config{})
 	client, server := w.pair()
 	w.transfer(client, server, randomBytes(1<<20))
+}
+
+// RFC 9293 §3.10.7.4, MUST-58: segments that come together are acknowledged together. What the quick ACKs of the start would answer one by
+// one is joined first.
+func TestOneAckPerBatch(t *testing.T) {
+	h := newHost(t, Config{})
+	_, d := h.attach(InterfaceConfig{}, "192.0.2.1/24")
+	_, accept := h.listenTCP("192.0.2.1:80", ListenOptions{})
+	p := h.dial(d, "192.0.2.9:5000", "192.0.2.1:80")
+	c := accept()
+	piece := strings.Repeat("x", 1000)
+	var batch [][]byte
+	for range 8 {
+		b := tcpPacket(p.src, p.dst, wire.ACK, p.seq, p.ack, piece)
+		p.seq += uint32(len(piece))
+		ip := wire.IPv4(b[:wire.IPv4MinLen])
+		ip.SetFragment(true, false, 0) // whose identification means nothing (RFC 6864)
+		ip.SetChecksum(0)
+		ip.SetChecksum(ip.ComputeChecksum())
+		batch = append(batch, b)
+	}
+	d.inject(batch...)
+	if ack := p.receive(); ack.Flags() != wire.ACK || ack.Ack() != p.seq {
+		t.Errorf("%v of %d in answer to 8 segments up to %d", ack.Flags(), ack.Ack(), p.seq)
+	}
+	c.Abort()
+	d.take()
 }
