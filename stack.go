@@ -56,6 +56,8 @@ type Config struct {
 	// SynCookies says when a listener answers SYNs with cookies, of which it keeps nothing (RFC 4987 §3.6): while its backlog of handshakes
 	// is full, always, or never.
 	SynCookies SynCookies
+	// SynAckRetries is how often a SYN-ACK that is not answered is sent again before the handshake is given up; 0: 5, within a minute.
+	SynAckRetries int
 	// MaxOrphans is how many connections that were closed may go on at once, to deliver what was written; one more is reset. 0: 16384.
 	MaxOrphans int
 	// AbortOnOverflow resets a connection whose handshake is complete when the listener's backlog has no room for it. Otherwise the
@@ -143,7 +145,7 @@ func New(c Config) (*Stack, error) {
 		Packets: packet.NewPool(c.Buffers),
 		TCP: &tcp.Config{
 			SendBuffer: c.SendBuffer, ReceiveBuffer: c.ReceiveBuffer, Congestion: c.Congestion, Pacing: c.Pacing, NotSentLowat: c.NotSentLowat,
-			ECN: c.ECN, ECNControl: c.ECNControl, SynCookies: c.SynCookies, AbortOnOverflow: c.AbortOnOverflow,
+			ECN: c.ECN, ECNControl: c.ECNControl, SynCookies: c.SynCookies, SynAckRetries: c.SynAckRetries, AbortOnOverflow: c.AbortOnOverflow,
 		},
 		Memory: c.Memory, Forward: c.Forward, MaxPending: c.MaxPendingRequests, Backlog: c.Backlog, MaxOrphans: c.MaxOrphans, Trace: c.Trace,
 	})
@@ -156,8 +158,11 @@ func New(c Config) (*Stack, error) {
 
 // check finds what cannot work, before anything is made.
 func (c *Config) check() error {
-	if min(c.Memory, int64(c.SendBuffer), int64(c.ReceiveBuffer), int64(c.NotSentLowat), int64(c.Backlog), int64(c.MaxOrphans), int64(c.MaxPendingRequests)) < 0 {
+	if min(c.Memory, int64(c.SendBuffer), int64(c.ReceiveBuffer), int64(c.NotSentLowat), int64(c.Backlog), int64(c.MaxOrphans), int64(c.MaxPendingRequests), int64(c.SynAckRetries)) < 0 {
 		return errors.New("a limit in Config is negative: use 0 for the default")
+	}
+	if c.SynCookies > SynCookiesNever {
+		return fmt.Errorf("Config.SynCookies: there is no mode %d", c.SynCookies)
 	}
 	if err := checkCongestion(c.Congestion); err != nil {
 		return fmt.Errorf("Config.Congestion: %w", err)

@@ -5,16 +5,25 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/wire"
 )
 
+// patience is for how long a line that may happen at any time is waited for: longer than any timer of TCP but those that a script asks for,
+// and short enough that a host whose timers run and send nothing fails soon.
+const patience = 4 * time.Hour
+
 // expect waits for the next packet of the host, which must be the one of a line.
 func (r *runner) expect(p *packetEvent, begin, end sched.Time) error {
 	tolerance := r.script.set.tolerance
+	limit := end.Add(tolerance)
+	if r.event.when.anchor == anytime {
+		limit = r.clock.Now().Add(patience)
+	}
 	for len(r.dev.sent) == 0 {
-		ok, err := r.step(end.Add(tolerance))
+		ok, err := r.step(limit)
 		if err != nil {
 			return err
 		}
@@ -22,6 +31,9 @@ func (r *runner) expect(p *packetEvent, begin, end sched.Time) error {
 			continue
 		}
 		err = r.mismatch("no packet came, expected one %s", whenText(begin, end))
+		if limit < end {
+			err = r.mismatch("no packet came in %v, expected one %s", patience, whenText(begin, end))
+		}
 		if r.script.set.anyPackets {
 			r.last = begin
 			return nil

@@ -125,13 +125,22 @@ func (l *Listener) heir(k *flowKey) *Listener {
 	return next
 }
 
-// push adds a connection to the accept queue; no lock is held.
+// push adds a connection to the accept queue or, if the listener was closed meanwhile, to that of its heir; no lock is held.
 func (l *Listener) push(t *TCP, b *batch) {
+	for !l.enqueue(t, b) { // ends: who is closed is nobody's heir
+		if l = l.heir(&t.flow.key); l == nil {
+			_ = t.Abort()
+			return
+		}
+	}
+}
+
+// enqueue is push for a listener that is open; false if it is not.
+func (l *Listener) enqueue(t *TCP, b *batch) bool {
 	l.mu.Lock()
 	if l.closed.Load() {
 		l.mu.Unlock()
-		_ = t.Abort()
-		return
+		return false
 	}
 	if l.head > 0 && len(l.queue) == cap(l.queue) { // use the room in front before growing
 		n := copy(l.queue, l.queue[l.head:])
@@ -141,6 +150,7 @@ func (l *Listener) push(t *TCP, b *batch) {
 	l.queue = append(l.queue, t)
 	l.mu.Unlock()
 	b.wake(l.notifier, ReadReady)
+	return true
 }
 
 // Accept returns a connection that waits, or ErrWouldBlock, or net.ErrClosed.
@@ -171,6 +181,7 @@ func (l *Listener) Waiting() bool {
 // Close stops listening. Connections that wait unaccepted, and handshakes in progress when their next segment comes, are given to the other
 // listeners of the group, if there are any (SO_REUSEPORT), or reset.
 func (l *Listener) Close() error {
+	l.stack.binds.remove(&l.bind) // first: then nobody inherits from who is about to go
 	l.mu.Lock()
 	if l.closed.Swap(true) {
 		l.mu.Unlock()
@@ -179,7 +190,6 @@ func (l *Listener) Close() error {
 	waiting := l.queue[l.head:]
 	l.queue, l.head = nil, 0
 	l.mu.Unlock()
-	l.stack.binds.remove(&l.bind)
 	for _, t := range waiting {
 		if heir := l.heir(&t.flow.key); heir != nil {
 			heir.push(t, nil)
