@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -22,10 +23,14 @@ type hostile struct {
 	tcp   []*TCP
 	udp   []*UDP
 	pings []*Ping
+
+	ways    ways
+	makeTCP func() *TCP
 }
 
-func newHostile(t testing.TB) *hostile {
-	h := &hostile{host: newHost(t, Config{Memory: leastMemory, MaxPending: 8, Backlog: 4, Forward: true})}
+func newHostile(t testing.TB, mode byte) *hostile {
+	c := &tcp.Config{SynCookies: tcp.CookieMode(mode % 3), AbortOnOverflow: mode&4 != 0, NoRFC1337: mode&8 != 0, ECN: tcp.ECNMode(mode >> 4 % 5)}
+	h := &hostile{host: newHost(t, Config{TCP: c, Memory: leastMemory, MaxPending: 8, Backlog: 4, Forward: true})}
 	for _, c := range []InterfaceConfig{{}, {AnyDestination: true}, {Isolated: true}} {
 		_, d := h.attach(c, "192.0.2.1/24", "2001:db8::1/64", "fe80::1/64")
 		d.info.Offloads |= link.RxJoined
@@ -49,6 +54,7 @@ func newHostile(t testing.TB) *hostile {
 		}
 		l.notifier = &app{run: func(Ready) { _, _ = l.Accept() }}
 	}
+	h.listenMore(newTCP)
 	h.ListenUDP(newUDP(), port("[::]:53"), ListenOptions{})
 	h.ConnectUDP(newUDP(), port("192.0.2.9:7"), Bound{})
 	for _, proto := range []wire.Protocol{wire.ProtoICMP, wire.ProtoICMPv6} {
@@ -137,7 +143,11 @@ func (h *hostile) step(in []byte) []byte {
 	d := h.taps[int(next())%len(h.taps)]
 	switch op := next(); op % 12 {
 	case 0: // what comes
-		n := min(int(next())*6, len(in))
+		n := int(next())
+		if op&16 != 0 {
+			n *= 6
+		}
+		n = min(n, len(in))
 		h.deliver(d, in[:n], op)
 		in = in[n:]
 	case 1, 2, 3: // an answer to what was sent, or it itself, changed
@@ -192,6 +202,8 @@ func (h *hostile) step(in []byte) []byte {
 		h.clock.Advance(time.Duration(next()) * time.Duration(next()) * time.Millisecond)
 	case 7: // the application does something
 		h.use(next(), next())
+	case 11:
+		h.openStep(d, next, string(in[:min(len(in), 30)]))
 	default: // what a peer would answer to a segment
 		if len(h.seen) == 0 {
 			break
@@ -358,7 +370,7 @@ func FuzzDeliver(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		h := newHostile(t)
+		h := newHostile(t, byte(len(in)))
 		for len(in) > 0 {
 			in = h.step(in)
 		}
@@ -397,8 +409,9 @@ func TestHostilePackets(t *testing.T) {
 	if raceEnabled {
 		runs = 20
 	}
-	for range runs {
-		h := newHostile(t)
+	var reached [5]uint64
+	for n := range runs {
+		h := newHostile(t, byte(n))
 		in := make([]byte, 20_000)
 		for i := range in {
 			in[i] = byte(random.Uint32())
@@ -406,6 +419,14 @@ func TestHostilePackets(t *testing.T) {
 		for len(in) > 0 {
 			in = h.step(in)
 		}
+		st := h.Stats().TCP
+		for i, n := range []uint64{st.PassiveOpens, st.SynCookiesReceived, st.FastOpenPassive, st.AuthBad, st.AuthMissing} {
+			reached[i] += n
+		}
 		h.finish(t)
+	}
+	t.Log("passive opens, cookies, Fast Opens, bad digests, missing ones:", reached)
+	if slices.Contains(reached[:], 0) {
+		t.Errorf("not all was reached: %d", reached)
 	}
 }
