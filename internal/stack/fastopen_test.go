@@ -329,7 +329,7 @@ func (h *host) learn(d *tap) {
 	}
 }
 
-// RFC 7413 §4.2.1: with a cookie the SYN has data; what the SYN-ACK takes of it is not sent again, and the rest is at once.
+// RFC 7413 §4.2.2: with a cookie the SYN has data; what the SYN-ACK takes of it is not sent again, and the rest is at once.
 func TestFastOpenClient(t *testing.T) {
 	h, d := fastClient(t)
 	h.learn(d)
