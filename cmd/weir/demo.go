@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/weirnet/weir"
 	"github.com/weirnet/weir/cmd/weir/internal/demo"
 	"github.com/weirnet/weir/cmd/weir/internal/units"
 	"github.com/weirnet/weir/tcp/cc"
@@ -20,6 +21,7 @@ import (
 // demoCommand is `weir demo`.
 func demoCommand() *cobra.Command {
 	o := demo.Options{}
+	var ecn string
 	rate, size, loss := units.Rate(100e6), units.Size(32<<20), units.Share(0)
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -28,10 +30,16 @@ func demoCommand() *cobra.Command {
 fetches it. No privileges are needed and nothing leaves the process. The exit code is 1 if the bytes differ.`,
 		Example: `  weir demo
   weir demo --rate 10mbit --delay 80ms --loss 1% --size 4MiB
-  weir demo --mtu 9000 --cc reno --pcap demo.pcapng`,
+  weir demo --mtu 9000 --cc reno --pcap demo.pcapng
+  weir demo --rate 20mbit --cc bbr --ecn accurate`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Rate, o.Size, o.Loss = int64(rate), int64(size), float64(loss)
+			mode, ok := ecnModes[ecn]
+			if !ok {
+				return fmt.Errorf("--ecn %s: must be classic or accurate", ecn)
+			}
+			o.ECN = mode
 			return runDemo(cmd, o)
 		},
 	}
@@ -43,9 +51,13 @@ fetches it. No privileges are needed and nothing leaves the process. The exit co
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of the file's bytes and of the losses")
 	f.Var(&size, "size", "size of the file (32MiB, 500kB)")
 	f.StringVar(&o.Congestion, "cc", "", "congestion control: cubic, reno, bbr or bbr-tolerant (default: the stack's)")
+	f.StringVar(&ecn, "ecn", "", "have the link mark packets before it loses any, and the hosts ask for that: classic (RFC 3168) or accurate (RFC 9768)")
 	f.StringVar(&o.Pcap, "pcap", "", "write what crosses the link to this pcapng file")
 	return cmd
 }
+
+// ecnModes are what --ecn can say; nothing: the stack's default, and a link that marks nothing.
+var ecnModes = map[string]weir.ECNMode{"": weir.ECNDefault, "classic": weir.ECNAsk, "accurate": weir.AccECNAsk}
 
 func runDemo(cmd *cobra.Command, o demo.Options) error {
 	switch {

@@ -30,7 +30,8 @@ type Options struct {
 	Seed       uint64 // of the file's bytes and of the losses
 	Size       int64  // of the file, in bytes
 	Congestion string
-	Pcap       string // file to write what crossed the link to
+	ECN        weir.ECNMode // asked for by both hosts; the link then marks packets while a quarter of its queue is full
+	Pcap       string       // file to write what crossed the link to
 	Out        io.Writer
 	Terminal   bool // Out shows a line that is written over
 }
@@ -117,6 +118,9 @@ func build(o Options) (w *world, err error) {
 	}()
 	a, b := pipe.New(pipe.Options{MTU: o.MTU, NoOffload: true})
 	impair := emul.Config{Delay: o.Delay / 2, Loss: o.Loss, Rate: o.Rate, Seed: o.Seed, Queue: o.queue()}
+	if o.ECN != weir.ECNDefault {
+		impair.Mark = o.queue() / 4
+	}
 	var serverDev link.Device = emul.Wrap(a, impair)
 	impair.Seed++
 	var clientDev link.Device = emul.Wrap(b, impair)
@@ -144,7 +148,7 @@ func (o *Options) queue() int {
 }
 
 func host(o Options, dev link.Device, addr netip.Prefix) (*weir.Stack, *weir.Interface, error) {
-	s, err := weir.New(weir.Config{Congestion: o.Congestion})
+	s, err := weir.New(weir.Config{Congestion: o.Congestion, ECN: o.ECN})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -81,6 +81,9 @@ func (r *Result) Table(w io.Writer, o Options) {
 	row("round trip", "%.2f ms smoothed, %.2f ms least", r.Server.RTT.Seconds()*1e3, r.Server.MinRTT.Seconds()*1e3)
 	row("retransmitted", "%d of %d segments", r.Server.Retransmits, r.Server.SegmentsSent)
 	row("congestion", "%s, cwnd %s", r.Server.Congestion, units.FormatSize(int64(r.Server.Cwnd)))
+	if e := r.Server.ECN; e.Capable {
+		row("ECN", "%v, %d packets marked", e.Feedback, e.DeliveredCE)
+	}
 	row("packets", "%d from the server, %d from the client", r.Interfaces[0].TxPackets, r.Interfaces[1].TxPackets)
 	row("SHA-256 sent", "%s", hex.EncodeToString(r.Sent[:]))
 	row("SHA-256 received", "%s", hex.EncodeToString(r.Got[:]))
