@@ -95,7 +95,8 @@ func (s *Stack) Stats() Stats {
 	return st
 }
 
-// TCPInfo is what a connection knows about itself and its path. Durations and counts mean what Linux's TCP_INFO means by them.
+// TCPInfo is what a connection knows about itself and its path, as of the call. Each field names the one of Linux's TCP_INFO that means the
+// same.
 type TCPInfo = tcp.Info
 
 // ConnInfo describes one socket, handshake or TIME-WAIT record.

@@ -312,3 +312,19 @@ func TestConfigTraceAndOverflow(t *testing.T) {
 
 	})
 }
+
+// What Info counts in time is as of the call, not of the last packet.
+func TestInfoAges(t *testing.T) {
+	inBubble(t, time.Millisecond, func(t *testing.T, a, b *weir.Stack) {
+		x, y := connect(t, a, b, netip.AddrPortFrom(addrB4, 80))
+		x.SetKeepAlive(false)
+		y.SetKeepAlive(false)
+		write(t, x.Write, "hello")
+		y.Read(make([]byte, 9))
+		time.Sleep(time.Minute)
+		i, j := x.Info(), y.Info()
+		if i.LastDataSent != time.Minute+time.Millisecond || i.LastAckReceived < 59*time.Second || j.LastDataReceived.Round(time.Second) != time.Minute {
+			t.Errorf("sent %v ago, ACK %v ago, received %v ago", i.LastDataSent, i.LastAckReceived, j.LastDataReceived)
+		}
+	})
+}

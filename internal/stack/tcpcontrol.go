@@ -136,7 +136,10 @@ func (t *TCP) RemoteAddr() netip.AddrPort {
 func (t *TCP) Info() tcp.Info {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i := t.conn.Info()
+	if t.stack == nil {
+		return tcp.Info{}
+	}
+	i := t.conn.InfoAt(t.stack.now())
 	i.PathMTU = int(t.pathMTU)
 	return i
 }
