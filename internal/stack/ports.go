@@ -14,17 +14,22 @@ const (
 	numEphemeral   = 65536 - firstEphemeral
 )
 
-// eachPort offers ephemeral ports for a flow to remote in the order of RFC 6056 §3.3.3 (simple hash-based selection): a keyed offset
-// per destination, and a counter. It stops when try returns true; false if no port would do.
+// portCounters is how many counters there are (TABLE_LENGTH of RFC 6056 §3.3.4).
+const portCounters = 256
+
+// eachPort offers ephemeral ports for a flow to remote in the order of RFC 6056 §3.3.4 (double-hash selection): a keyed offset per
+// destination, and a counter that another hash picks. With one counter for all, each destination would learn how many connections go to the
+// others. It stops when try returns true; false if no port would do.
 func (s *Stack) eachPort(local netip.Addr, remote netip.AddrPort, try func(port uint16) bool) bool {
 	var b [34]byte
 	l, r := local.As16(), remote.Addr().As16()
 	copy(b[:], l[:])
 	copy(b[16:], r[:])
 	binary.LittleEndian.PutUint16(b[32:], remote.Port())
-	offset := uint32(s.portKey.Sum(b[:]))
+	sum := s.portKey.Sum(b[:])
+	offset, counter := uint32(sum), &s.nextTry[sum>>32%portCounters]
 	for range numEphemeral {
-		n := offset + s.nextTry.Add(1)
+		n := offset + counter.Add(1)
 		if try(uint16(firstEphemeral + n%numEphemeral)) {
 			return true
 		}

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"fmt"
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
@@ -168,5 +169,28 @@ func TestTimeWaitKeepsItsKeys(t *testing.T) {
 		d.inject(at(wire.ACK|wire.FIN, 1001, 2)) // our ACK was lost
 		good(t, g, d.one(t))
 		_ = c.Close()
+	}
+}
+
+// RFC 6056 §3.3.4: the ports of connections to one destination do not tell how many there are to others.
+func TestPortsDoNotCountOthers(t *testing.T) {
+	h := newHost(t, Config{})
+	h.attach(route0, "192.0.2.1/24")
+	next := func(to netip.AddrPort) (p uint16) {
+		h.eachPort(addr("192.0.2.1"), to, func(port uint16) bool { p = port; return true })
+		return p
+	}
+	steps := 0
+	for i := range 100 {
+		spy := netip.AddrPortFrom(addr("198.18.0.9"), uint16(1000+i))
+		before := next(spy)
+		for n := range 50 {
+			next(netip.AddrPortFrom(addr("198.18.0.10"), uint16(n)))
+		}
+		steps += int(next(spy)-before) % numEphemeral
+	}
+	// Some of the others have the same counter: 50 of 256.
+	if steps > 500 {
+		t.Errorf("after 50 connections to others, the port for a destination has moved by %d/100 on average", steps)
 	}
 }

@@ -72,8 +72,8 @@ type Stack struct {
 	binds     bindTable
 	numbers   tcp.Numbers
 	portKey   siphash.Key
-	labelKey  siphash.Key   // of flow labels
-	nextTry   atomic.Uint32 // RFC 6056 algorithm 3: the counter
+	labelKey  siphash.Key                 // of flow labels
+	nextTry   [portCounters]atomic.Uint32 // RFC 6056 algorithm 4: the counters
 	memory    memory
 	left      leftovers
 	pending   atomic.Int64 // undecided requests
