@@ -13,7 +13,7 @@ import (
 )
 
 // maxIdle is what an idle established endpoint may take of the heap, in bytes.
-const maxIdle = 850
+const maxIdle = 820
 
 // TestIdleMemory establishes many connections, lets each echo a byte, and weighs both ends.
 func TestIdleMemory(t *testing.T) {

@@ -76,7 +76,7 @@ func TestNew(t *testing.T) {
 }
 
 func TestSize(t *testing.T) {
-	if n := unsafe.Sizeof(cubic{}); n > 256 {
+	if n := unsafe.Sizeof(cubic{}); n > 128 {
 		t.Errorf("cubic is %d bytes", n)
 	}
 	if n := unsafe.Sizeof(reno{}); n > 256 {

@@ -28,7 +28,7 @@ type cubic struct {
 	prior   int           // bytes: cwnd_prior, the window before the latest reduction
 	wEst    int64         // 2^-estFraction bytes: W_est, the window that Reno would have
 
-	undoMax, undoPrior int // wMax and prior before the latest reduction
+	undoMax, undoPrior int32 // wMax and prior before the latest reduction
 }
 
 func (c *cubic) Name() string { return "cubic" }
@@ -133,7 +133,7 @@ func (c *cubic) Timeout(_ sched.Time, flight int, again bool) {
 // lose sets the threshold to num/den of the window, and W_max, at a loss. A W_max that is less than the last one means that another flow is taking its share:
 // fast convergence then leaves it more (RFC 9438 §4.7).
 func (c *cubic) lose(flight int, num, den int64) {
-	c.undoMax, c.undoPrior = c.wMax, c.prior
+	c.undoMax, c.undoPrior = int32(c.wMax), int32(c.prior)
 	c.prior = c.cwnd
 	if c.cwnd < c.wMax {
 		c.wMax = int(int64(c.cwnd) * fastNum / fastDen)
@@ -147,7 +147,7 @@ func (c *cubic) lose(flight int, num, den int64) {
 // Undo: see Control. RFC 9438 §4.9.
 func (c *cubic) Undo(sched.Time) {
 	if c.restore() {
-		c.wMax, c.prior = c.undoMax, c.undoPrior
+		c.wMax, c.prior = int(c.undoMax), int(c.undoPrior)
 		c.epoch = 0
 	}
 }

@@ -1,11 +1,14 @@
 package cc
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // The constants of RFC 9406 §4.3.
 const (
-	hystartMinThreshold = 4 * time.Millisecond
-	hystartMaxThreshold = 16 * time.Millisecond
+	hystartMinThreshold = 4000  // µs
+	hystartMaxThreshold = 16000 // µs
 	hystartRTTDivisor   = 8
 	hystartSamples      = 8 // N_RTT_SAMPLE
 	cssGrowthDivisor    = 4
@@ -15,10 +18,10 @@ const (
 // hystart is the state of HyStart++ (RFC 9406): it leaves the first slow start when the round trip time grows from one round to the next,
 // by way of a phase of slower growth (conservative slow start, CSS) that finds out whether that was a queue building up or chance.
 type hystart struct {
-	last, current time.Duration // least RTT of the previous and of this round; 0: none
-	baseline      time.Duration // of the round in which CSS began; 0: not in CSS
-	samples       uint8         // in this round, up to hystartSamples
-	rounds        uint8         // of CSS
+	last, current uint32 // µs: least RTT of the previous and of this round; 0: none
+	baseline      uint32 // µs: of the round in which CSS began; 0: not in CSS
+	samples       uint8  // in this round, up to hystartSamples
+	rounds        uint8  // of CSS
 }
 
 func (h *hystart) reset() { *h = hystart{} }
@@ -45,8 +48,8 @@ func (h *hystart) sample(a *Ack) {
 	if a.RTT <= 0 {
 		return
 	}
-	if h.current == 0 || a.RTT < h.current {
-		h.current = a.RTT
+	if us := uint32(min(max(a.RTT/time.Microsecond, 1), math.MaxUint32)); h.current == 0 || us < h.current {
+		h.current = us
 	}
 	h.samples = min(h.samples+1, hystartSamples)
 	switch {
@@ -55,7 +58,7 @@ func (h *hystart) sample(a *Ack) {
 		if h.current < h.baseline {
 			h.baseline, h.rounds = 0, 0 // the growth was spurious: back to slow start
 		}
-	case h.last != 0 && h.current >= h.last+min(max(h.last/hystartRTTDivisor, hystartMinThreshold), hystartMaxThreshold):
+	case h.last != 0 && h.current-min(h.current, h.last) >= min(max(h.last/hystartRTTDivisor, hystartMinThreshold), hystartMaxThreshold):
 		h.baseline = h.current
 	}
 }

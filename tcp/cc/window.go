@@ -17,7 +17,7 @@ type window struct {
 	start          hystart
 	validAt        sched.Time // when the window was last in use
 
-	priorCwnd, priorSsthresh int // before the latest congestion event, for Undo; priorCwnd 0: nothing to restore
+	priorCwnd, priorSsthresh int32 // before the latest congestion event, for Undo; priorCwnd 0: nothing to restore
 }
 
 func (w *window) init(mss int) {
@@ -69,7 +69,7 @@ func (w *window) grow(n, num, den int) {
 
 // reduce is what every congestion event does first: it keeps the windows for Undo, and sets the threshold.
 func (w *window) reduce(ssthresh int) {
-	w.priorCwnd, w.priorSsthresh = w.cwnd, w.ssthresh
+	w.priorCwnd, w.priorSsthresh = int32(w.cwnd), int32(w.ssthresh)
 	w.ssthresh = max(ssthresh, 2*w.mss)
 	w.part = 0
 	w.start.reset()
@@ -89,7 +89,7 @@ func (w *window) restore() bool {
 	if w.priorCwnd == 0 {
 		return false
 	}
-	w.cwnd, w.ssthresh = max(w.cwnd, w.priorCwnd), max(w.ssthresh, w.priorSsthresh)
+	w.cwnd, w.ssthresh = max(w.cwnd, int(w.priorCwnd)), max(w.ssthresh, int(w.priorSsthresh))
 	w.priorCwnd, w.recovering, w.part = 0, false, 0
 	return true
 }
