@@ -224,7 +224,7 @@ func (c *Conn) enoughSACKed(f *flight) bool {
 // last, as the RFC has it to save timers: what is lost is then known at the earliest instant, whatever the order of sending.
 func (c *Conn) detectByTime(f *flight) (lost, again int) {
 	f.reoAt = sched.Never
-	if f.rackRTT == 0 {
+	if f.rackRTT == 0 || f.board.inOrder(f.rack) {
 		return 0, 0
 	}
 	wait := f.rackRTT + c.reoWindow(f)
@@ -233,6 +233,14 @@ func (c *Conn) detectByTime(f *flight) (lost, again int) {
 		f.reoAt = next.Add(wait)
 	}
 	return lost, again
+}
+
+// inOrder: all that is in flight was sent once, and not before r: nothing has overtaken it.
+func (b *scoreboard) inOrder(r transmission) bool {
+	if b.sacked != 0 || b.resentHead != len(b.resents) {
+		return false
+	}
+	return b.spans() == 0 || !(transmission{b.list[b.head].sent, b.list[b.head].end}).before(r)
 }
 
 // expireReordering is the RACK reordering timer.

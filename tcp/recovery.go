@@ -203,29 +203,27 @@ func (c *Conn) reportAck(f *flight, n *ackNews) {
 	}
 	cwnd := c.cc.Cwnd()
 	full := f.cwndFull(round)
-	f.ack = cc.Ack{
-		Now:       c.now,
-		Acked:     n.acked,
-		Delivered: n.bytes,
-		Lost:      n.lost,
-		InFlight:  n.pipe,
-		Pipe:      f.pipe(),
-		MSS:       c.payloadMSS(),
-		RTT:       n.rtt,
-		MinRTT:    c.rtt.min,
-		SRTT:      c.rtt.srtt,
-		// In slow start it is enough if half of the window is in use: growing to twice that never outruns the use (as Linux has it;
-		// RFC 7661 §4.4 is stricter).
-		CwndLimited: f.limited || full && c.pacingRate() > 0 || cwnd < c.cc.Ssthresh() && cwnd < 2*n.pipe,
-		CwndFull:    full,
-		Round:       round,
-		NoSACK:      !c.is(useSACK),
-		Total:       f.board.rate.delivered,
-		Sample:      f.ack.Sample,
-		CE:          n.ce,
-		ECE:         n.ece,
-	}
-	c.cc.Acked(&f.ack)
+	a := &f.ack // its Sample is there
+	a.Now = c.now
+	a.Acked = n.acked
+	a.Delivered = n.bytes
+	a.Lost = n.lost
+	a.InFlight = n.pipe
+	a.Pipe = f.pipe()
+	a.MSS = c.payloadMSS()
+	a.RTT = n.rtt
+	a.MinRTT = c.rtt.min
+	a.SRTT = c.rtt.srtt
+	// In slow start it is enough if half of the window is in use: growing to twice that never outruns the use (as Linux has it;
+	// RFC 7661 §4.4 is stricter).
+	a.CwndLimited = f.limited || full && c.pacingRate() > 0 || cwnd < c.cc.Ssthresh() && cwnd < 2*n.pipe
+	a.CwndFull = full
+	a.Round = round
+	a.NoSACK = !c.is(useSACK)
+	a.Total = f.board.rate.delivered
+	a.CE = n.ce
+	a.ECE = n.ece
+	c.cc.Acked(a)
 }
 
 // speculate finds something to send in fast recovery when nothing is known to be lost and no new data can go (RFC 6675 §4, NextSeg
