@@ -104,6 +104,9 @@ func callSocket(c *call) step {
 	typ := c.number(1, "a socket type")
 	proto := c.number(2, "a protocol")
 	f := &file{fd: c.newFD(), domain: domain, nonblock: typ&symbols["SOCK_NONBLOCK"] != 0, values: map[optionName]int64{}}
+	if c.r.config.noPathMTU {
+		f.traffic.PathMTU = stack.PathMTUFragment
+	}
 	f.start.Nagle = true // off in package weir, on in a kernel's sockets
 	switch typ &= 0xf; {
 	case domain != symbols["AF_INET"] && domain != symbols["AF_INET6"]:

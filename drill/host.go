@@ -19,6 +19,8 @@ type hostConfig struct {
 	fastOpen             int64
 	keepIdle, keepInterv time.Duration
 	keepCount            int
+	minPathMTU           int
+	noPathMTU            bool // packets may be fragmented
 }
 
 func defaultHostConfig() hostConfig {
@@ -108,7 +110,7 @@ func (r *runner) makeHost() error {
 	r.host = stack.New(stack.Config{
 		ISS:   iss,
 		Clock: r.clock, Rand: seed.next, Spawn: func(fn func()) { fn() }, Packets: packet.NewPool(pool), TCP: &r.config.tcp,
-		Backlog: r.config.backlog, MaxOrphans: r.config.maxOrphans,
+		Backlog: r.config.backlog, MaxOrphans: r.config.maxOrphans, MinPathMTU: r.config.minPathMTU,
 	})
 	r.dev = &device{clock: r.clock, mtu: set.mtu}
 	r.dev.note = func(b []byte) { r.note(r.clock.Now(), ">", r.describe(b, nil, false)) }

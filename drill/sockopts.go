@@ -58,6 +58,10 @@ var sockOptions = map[optionName]sockOption{
 
 	{"IPPROTO_IP", "IP_TTL"}:               ipOption(setTTL),
 	{"IPPROTO_IP", "IP_MINTTL"}:            ipOption(setMinTTL),
+	{"IPPROTO_IP", "IP_MTU"}:               {get: pathMTU},
+	{"IPPROTO_IPV6", "IPV6_MTU"}:           {get: pathMTU},
+	{"IPPROTO_IP", "IP_MTU_DISCOVER"}:      {set: setPathMTU, dflt: 1},
+	{"IPPROTO_IPV6", "IPV6_MTU_DISCOVER"}:  {set: setPathMTU, dflt: 1},
 	{"IPPROTO_IP", "IP_TOS"}:               ipOption(setTOS),
 	{"IPPROTO_IPV6", "IPV6_UNICAST_HOPS"}:  ipOption(setTTL),
 	{"IPPROTO_IPV6", "IPV6_MINHOPCOUNT"}:   ipOption(setMinTTL),

@@ -98,6 +98,15 @@ var sysctls = map[string]sysctl{
 	"tcp_rfc1337":           offRow(func(h *hostConfig) *bool { return &h.tcp.NoRFC1337 }),
 	"tcp_fastopen":          {set: func(h *hostConfig, v []int64) error { h.fastOpen = v[0]; return nil }},
 
+	// Path MTU.
+	"tcp_mtu_probing":     {set: setMTUProbing},
+	"tcp_base_mss":        intRow(func(h *hostConfig) *int { return &h.tcp.BaseMSS }),
+	"tcp_min_snd_mss":     intRow(func(h *hostConfig) *int { return &h.tcp.MinSendMSS }),
+	"tcp_probe_interval":  durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.MTUProbeInterval }, time.Second),
+	"tcp_probe_threshold": onlyRow(8),
+	"route.min_pmtu":      intRow(func(h *hostConfig) *int { return &h.minPathMTU }),
+	"ip_no_pmtu_disc":     {set: func(h *hostConfig, v []int64) error { h.noPathMTU = v[0] != 0; return nil }},
+
 	// ECN.
 	"tcp_ecn":          {set: setECN},
 	"tcp_ecn_fallback": offRow(func(h *hostConfig) *bool { return &h.tcp.NoECNFallback }),
@@ -110,6 +119,16 @@ var sysctls = map[string]sysctl{
 	"weir.time_wait_ms":    durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.TimeWait }, time.Millisecond),
 	"weir.granularity_us":  durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.Granularity }, time.Microsecond),
 	"weir.user_timeout_ms": durationRow(func(h *hostConfig) *time.Duration { return &h.tcp.UserTimeout }, time.Millisecond),
+}
+
+// setMTUProbing takes Linux's numbers.
+func setMTUProbing(h *hostConfig, v []int64) error {
+	modes := [...]tcp.MTUProbing{tcp.MTUProbeOff, tcp.MTUProbeBlackHole, tcp.MTUProbeAlways}
+	if v[0] < 0 || v[0] >= int64(len(modes)) {
+		return fmt.Errorf("expected 0 to %d", len(modes)-1)
+	}
+	h.tcp.MTUProbing = modes[v[0]]
+	return nil
 }
 
 // setECN takes Linux's numbers.

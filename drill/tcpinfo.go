@@ -119,6 +119,8 @@ var infoFields = map[string]infoField{
 	"weir_ssthresh":           func(i *tcp.Info) operand { return number(int64(i.Ssthresh)) },
 	"weir_in_flight":          func(i *tcp.Info) operand { return number(int64(i.InFlight)) },
 	"weir_rtos":               func(i *tcp.Info) operand { return number(int64(i.RTOs)) },
+	"weir_mtu_probes":         func(i *tcp.Info) operand { return number(int64(i.PathProbes)) },
+	"weir_mtu_probes_lost":    func(i *tcp.Info) operand { return number(int64(i.PathProbesLost)) },
 	"weir_dup_acks":           func(i *tcp.Info) operand { return number(int64(i.DupAcks)) },
 	"weir_congestion":         func(i *tcp.Info) operand { return operand{text: i.Congestion, isText: true} },
 	"weir_state":              func(i *tcp.Info) operand { return operand{text: i.State.String(), isText: true} },

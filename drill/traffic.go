@@ -32,6 +32,27 @@ func setTTL(t *stack.Traffic, v int64)    { t.TTL = uint8(v) }
 func setMinTTL(t *stack.Traffic, v int64) { t.MinTTL = uint8(v) }
 func setTOS(t *stack.Traffic, v int64)    { t.TOS = uint8(v) }
 
+// setPathMTU is IP_MTU_DISCOVER. The host's TCP has no packets that are larger than the path, so that DO is WANT.
+func setPathMTU(_ *call, f *file, v int64) error {
+	modes := map[int64]stack.PathMTU{
+		symbols["IP_PMTUDISC_DONT"]: stack.PathMTUFragment, symbols["IP_PMTUDISC_WANT"]: stack.PathMTUWant,
+		symbols["IP_PMTUDISC_DO"]: stack.PathMTUWant, symbols["IP_PMTUDISC_PROBE"]: stack.PathMTUProbe,
+	}
+	mode, ok := modes[v]
+	if !ok {
+		return syscall.EINVAL
+	}
+	return f.changeTraffic(func(t *stack.Traffic) { t.PathMTU = mode })
+}
+
+// pathMTU is IP_MTU, of a connection.
+func pathMTU(_ *call, f *file) int64 {
+	if f.tcp == nil {
+		return 0
+	}
+	return int64(f.tcp.Info().PathMTU)
+}
+
 // setAutoLabel is IPV6_AUTOFLOWLABEL.
 func setAutoLabel(_ *call, f *file, v int64) error {
 	label := stack.NoFlowLabel

@@ -68,6 +68,7 @@ func (c *Conn) acknowledge(seg *Segment) {
 	c.timeRoundTrip(f, seg, &n)
 	c.sampleRate(f, &n)
 	c.recover(f, &n, &seg.Options)
+	c.noteCarried(&n)
 	if n.acked > 0 {
 		if dsack {
 			// The peer had what was sent again. That an ACK comes only now is for ACKs that were lost, not because the way has become

@@ -27,21 +27,25 @@ type Config struct {
 	FirstSendBuffer                     int           // what the send buffer holds in any case, before it follows cwnd up to SendBuffer; 128 KiB
 	NotSentLowat                        int           // how many bytes may be queued and not sent, TCP_NOTSENT_LOWAT; 0: no such limit
 	NoTimestamps, NoSACK, NoWindowScale bool
-	SynRetries                          int        // SYNs sent again before an active open fails; 7, at least 3 minutes (RFC 9293 §3.8.3, MUST-23)
-	SynAckRetries                       int        // the same of SYN-ACKs; 5
-	SynCookies                          CookieMode // when listeners answer with SYN cookies
-	AbortOnOverflow                     bool       // a handshake completed for which the accept queue has no room is reset, not ignored
-	NoRFC1337                           bool       // a RST ends TIME-WAIT
-	ECN                                 ECNMode    // ECNAccept
-	ECNControl                          bool       // ECN++ (draft-ietf-tcpm-generalized-ecn): control packets and retransmissions are ECN-capable too
-	NoECNFallback                       bool       // a SYN that asks for ECN and gets no answer is not sent without that
-	NoECNOption                         bool       // accurate feedback without the AccECN option: by the header's three bits only
-	OrphanRetries                       int        // timeouts in a row after which an orphan is given up; 0: as if it were none
-	Reordering                          int        // DupThresh: so many segments SACKed, or duplicate ACKs, mean a loss; 3
-	NoRACK                              bool       // losses are found by counting (RFC 6675), not by time (RFC 8985)
-	NoTLP                               bool       // no tail loss probes (RFC 8985 §7)
-	NoFRTO                              bool       // timeouts are not checked by F-RTO (RFC 5682)
-	NoDSACK                             bool       // the peer is not told what came twice (RFC 2883)
+	SynRetries                          int           // SYNs sent again before an active open fails; 7, at least 3 minutes (RFC 9293 §3.8.3, MUST-23)
+	SynAckRetries                       int           // the same of SYN-ACKs; 5
+	SynCookies                          CookieMode    // when listeners answer with SYN cookies
+	AbortOnOverflow                     bool          // a handshake completed for which the accept queue has no room is reset, not ignored
+	NoRFC1337                           bool          // a RST ends TIME-WAIT
+	ECN                                 ECNMode       // ECNAccept
+	ECNControl                          bool          // ECN++ (draft-ietf-tcpm-generalized-ecn): control packets and retransmissions are ECN-capable too
+	NoECNFallback                       bool          // a SYN that asks for ECN and gets no answer is not sent without that
+	NoECNOption                         bool          // accurate feedback without the AccECN option: by the header's three bits only
+	OrphanRetries                       int           // timeouts in a row after which an orphan is given up; 0: as if it were none
+	Reordering                          int           // DupThresh: so many segments SACKed, or duplicate ACKs, mean a loss; 3
+	NoRACK                              bool          // losses are found by counting (RFC 6675), not by time (RFC 8985)
+	NoTLP                               bool          // no tail loss probes (RFC 8985 §7)
+	NoFRTO                              bool          // timeouts are not checked by F-RTO (RFC 5682)
+	NoDSACK                             bool          // the peer is not told what came twice (RFC 2883)
+	MTUProbing                          MTUProbing    // whether segments probe for the MTU of the path (RFC 4821); MTUProbeBlackHole
+	BaseMSS                             int           // payload with which a search for that begins; 1024
+	MinSendMSS                          int           // the least that black holes and ICMP make of a segment over IPv4; 256
+	MTUProbeInterval                    time.Duration // after which a search that is over begins anew; 10 minutes
 
 	flights, inflows, islands sync.Pool // of *flight, *inflow, *island: what only a connection with data under way needs
 }
@@ -102,6 +106,7 @@ type Params struct {
 	AuthSpace int       // bytes of options that whoever signs segments adds to each: a multiple of 4, at most 20; 0: none
 	Options   *Options  // what its socket asks for; nil: nothing
 	FastOpen  *FastOpen // of an active open; nil: a plain SYN
+	IPv6      bool      // each path takes packets of 1280 bytes
 	Share     int       // as SetShare's receive: new connections start with less while others hold the memory; 0: no limit
 }
 

@@ -58,7 +58,8 @@ type Conn struct {
 	sendShare, recvShare share  // of the stack's memory
 	flags                connFlags
 	ato                  uint16 // ms: how soon the peer is likely to send more, which an ACK waits for; 0: nothing came yet
-	peerMSS, pathMSS     uint16 // what the peer announced; what the path takes, at most ourMSS
+	peerMSS, pathMSS     uint16 // what the peer announced; what the path takes, at most ourMSS: with a search, what that says
+	carried              uint16 // the largest segment of which it is known that the path has taken it, at most pathMSS
 	ourMSS, rcvMSS       uint16 // what we announced; the largest payload of a segment seen, to tell full ones
 	mode                 dataMode
 	events               Events // of the call that is running
@@ -97,6 +98,7 @@ const (
 	fastOpened                        // data came or went with the SYN
 	mayPace                           // congestion control, Config or application ask for pacing
 	rateLimited                       // the sample in rate was application-limited
+	overIPv6                          // Params.IPv6
 
 	// What Output has to send, beside data.
 	ackNow
@@ -127,6 +129,9 @@ func (c *Conn) begin(cfg *Config, now sched.Time, p Params) {
 		sendShare: noShare, recvShare: shareOf(p.Share),
 		flags: noDelay, authSpace: uint8(p.AuthSpace),
 	}
+	if p.IPv6 {
+		c.set(overIPv6)
+	}
 	p.Options.apply(c)
 	c.choosePacing()
 }
@@ -144,7 +149,7 @@ func (c *Conn) Connect(cfg *Config, now sched.Time, p Params) {
 // Accept takes over a handshake that a SynRecv record has finished, with the segment that finished it (which may carry data and FIN).
 func (c *Conn) Accept(cfg *Config, now sched.Time, r *SynRecv, seg *Segment) Events {
 	h := &r.handshake
-	c.begin(cfg, now, Params{ISS: h.iss, TSOffset: h.tsOffset, MSS: int(h.ourMSS), GSOMax: int(h.gsoMax), AuthSpace: int(h.authSpace), Options: r.options})
+	c.begin(cfg, now, Params{ISS: h.iss, TSOffset: h.tsOffset, MSS: int(h.ourMSS), GSOMax: int(h.gsoMax), AuthSpace: int(h.authSpace), IPv6: h.ipv6, Options: r.options})
 	c.adopt(h)
 	c.rcvNxt = h.irs + 1
 	c.rcvAdv = c.rcvNxt + Seq(h.window)
@@ -185,6 +190,7 @@ func (c *Conn) adopt(h *handshake) {
 		}
 	}
 	c.fitWindow()
+	c.startSearch()
 	c.cc.SetMSS(c.payloadMSS())
 }
 

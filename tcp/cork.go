@@ -22,6 +22,10 @@ type rare struct {
 	rcvUp        Seq    // RCV.UP, behind the peer's urgent byte; with urgentIn
 	challengedAt uint32 // ms: when the interval began in which challenges were counted
 	challenges   uint8
+
+	claimSeq      Seq         // what ICMP has said was too large, with claim
+	claim, narrow uint16      // what TooBig was told and is not known to be true, 0: nothing; what was found true
+	search        *pathSearch // nil: there is none
 }
 
 // seldom is c.rare, made if there was none.

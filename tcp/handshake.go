@@ -35,6 +35,7 @@ type handshake struct {
 	sndWScale, rcvWScale uint8
 	authSpace            uint8 // of Params
 	ts, sack, wscale     bool  // both sides sent the option
+	ipv6                 bool  // of Params
 
 	sentAt        sched.Time // of the SYN-ACK, for the first RTT sample
 	untimed       bool       // sentAt says nothing
@@ -64,7 +65,7 @@ func (h *handshake) agree(cfg *Config, buffer int, o *wire.TCPOptions) {
 // newHandshake is a passive open that has agreed on nothing yet.
 func newHandshake(irs Seq, p Params) handshake {
 	return handshake{
-		iss: p.ISS, irs: irs, tsOffset: p.TSOffset, gsoMax: int32(min(p.GSOMax, 1<<30)), ourMSS: announcedMSS(p.MSS), sndMSS: p.peerMSS(), authSpace: uint8(p.AuthSpace),
+		iss: p.ISS, irs: irs, tsOffset: p.TSOffset, gsoMax: int32(min(p.GSOMax, 1<<30)), ourMSS: announcedMSS(p.MSS), sndMSS: p.peerMSS(), authSpace: uint8(p.AuthSpace), ipv6: p.IPv6,
 	}
 }
 

@@ -74,6 +74,8 @@ type Info struct {
 	Rehashes             uint64        // timeouts after which another flow label is used, where it is automatic (rehash)
 	TimeoutRuns          uint64        // timeouts, those that follow upon one another counted once (total_rto_recoveries)
 	TimeoutTime          time.Duration // how long such runs lasted (total_rto_time: in ms)
+	PathProbes           uint64        // segments that probed for the MTU of the path (RFC 4821)
+	PathProbesLost       uint64        // of them, lost alone
 }
 
 // InfoAt is Info as of now. (Info counts times up to the latest instant that the connection has seen.)

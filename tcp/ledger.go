@@ -164,6 +164,9 @@ func (c *Conn) linuxInfo(i *Info) {
 	if c.state.synchronized() {
 		i.DeliveredSegments = 1 // the SYN
 	}
+	if p := c.search(); p != nil {
+		i.PathProbes, i.PathProbesLost = uint64(p.probes), uint64(p.lost)
+	}
 	i.DataSegmentsSent, i.DataSegmentsReceived = uint64(c.dataSent), uint64(c.dataReceived)
 	if c.dataReceived > 0 {
 		i.LastDataReceived = c.since(c.lastData)

@@ -275,6 +275,11 @@ func (c *Conn) outputNew(f *flight, seg *Segment) bool {
 	}
 	mss := c.dataMSS()
 	window := c.windowLeft()
+	if c.search() != nil {
+		if sent, wait := c.outputSearch(f, seg, unsent, window); sent || wait {
+			return sent
+		}
+	}
 	n := c.sendable(f, unsent, window, mss)
 	fin = fin && n == unsent && n < window
 	if n == 0 && !fin {

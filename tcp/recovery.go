@@ -128,6 +128,7 @@ func (c *Conn) detectLoss(f *flight, n *ackNews) {
 
 // respond is what is done about losses that were found.
 func (c *Conn) respond(f *flight, n *ackNews) {
+	c.checkProbe(f)
 	switch {
 	case f.phase < phaseFast && f.board.toResend():
 		c.enterFastRecovery(f, n)

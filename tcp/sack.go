@@ -23,6 +23,7 @@ const (
 	spanLost                         // deemed lost
 	spanRtx                          // was sent again since, and that counts as in flight; only with spanLost
 	spanAgain                        // was sent more than once: no RTT sample (Karn's algorithm, RFC 6298 §3)
+	spanProbe                        // larger than the rest, to see whether that passes: that it is lost says nothing about congestion
 )
 
 // maxSpans bounds the memory of a scoreboard and the work for an ACK. A SACK block that would need more is taken as the whole spans
@@ -42,7 +43,8 @@ type scoreboard struct {
 
 	// Bytes in spans with the flag.
 	sacked, lost, rtx int
-	ranges            int // spans that were SACKed
+	ranges            int       // spans that were SACKed
+	kind              spanFlags // of what is sent next for the first time: spanProbe makes it a span of its own
 
 	resents    []resent // retransmissions in the order of time: see rack.go
 	resentHead int      // resents[:resentHead] is free
@@ -115,7 +117,7 @@ func (b *scoreboard) transmitted(end Seq, now sched.Time) {
 			b.ranges--
 			s.flags = spanAgain
 		}
-		if s.flags == 0 && s.sent == now && s.delivered == uint32(b.rate.delivered) || full && s.flags&spanLost == 0 {
+		if b.kind == 0 && s.flags == 0 && s.sent == now && s.delivered == uint32(b.rate.delivered) || full && s.flags&spanLost == 0 {
 			s.end, s.sent = end, now
 			b.rate.put(&s.stamp, inFlight)
 			if s.flags&spanAgain != 0 {
@@ -128,8 +130,9 @@ func (b *scoreboard) transmitted(end Seq, now sched.Time) {
 		b.list = b.list[:copy(b.list, b.list[b.head:])]
 		b.head = 0
 	}
-	b.list = append(b.list, span{sent: now, end: end})
+	b.list = append(b.list, span{sent: now, end: end, flags: b.kind})
 	b.rate.put(&b.list[len(b.list)-1].stamp, inFlight)
+	b.kind = 0
 }
 
 // count adds n bytes to the counters of spans with flags.
@@ -158,6 +161,7 @@ func (s *span) waits() bool { return s.flags&(spanLost|spanRtx) == spanLost }
 // of all the transmission that was sent last.
 type delivery struct {
 	bytes               int
+	largest             int // bytes of one span
 	first, latest, head sched.Time
 	lowest              Seq
 	newest              newest
@@ -171,6 +175,7 @@ type delivery struct {
 // add counts the n bytes up to end, which are in span s. Newest is the caller's to set.
 func (d *delivery) add(s *span, end Seq, n int) {
 	d.bytes += n
+	d.largest = max(d.largest, n)
 	if s.flags&spanAgain != 0 {
 		d.repeated = true
 		if s.sent > d.againMax {
@@ -342,10 +347,13 @@ func (b *scoreboard) lose(i int) int {
 	s := &b.list[i]
 	n := b.size(i)
 	b.count(s.flags, -n)
+	probe := s.flags&spanProbe != 0
 	s.flags = s.flags&spanAgain | spanLost
 	b.count(s.flags, n)
 	b.resend = earlier(b.resend, b.begin(i))
-	b.rate.lose(s, n)
+	if !probe {
+		b.rate.lose(s, n)
+	}
 	return n
 }
 
@@ -469,7 +477,7 @@ func (b *scoreboard) resendLast(n int, now sched.Time) Seq {
 	}
 	s, size := &b.list[i], b.size(i)
 	b.rate.stamp(&s.stamp, now, b.pipe()-size, size)
-	s.flags |= spanAgain
+	s.flags = s.flags&^spanProbe | spanAgain
 	s.sent = now
 	b.logResent(b.begin(i), b.end(), now)
 	return begin

@@ -175,5 +175,5 @@ func (c *Conn) SetFinWait2(d time.Duration) {
 func (c *Conn) SetMaxSegment(now sched.Time, mss int) {
 	c.tick(now)
 	c.ourMSS = min(c.ourMSS, uint16(min(max(mss, minUserMSS), 65535)))
-	c.SetMSS(now, int(c.pathMSS))
+	c.SetMSS(now, int(c.routeMSS()))
 }

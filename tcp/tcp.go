@@ -58,4 +58,6 @@ const (
 	UrgentData // the peer has sent urgent data that is not read: see UrgentAhead
 	// PathSuspect: R1 was reached (RFC 9293 §3.8.3): the way to the peer may be gone, and is to be looked up again.
 	PathSuspect
+	// PathNarrowed: what TooBig was told, and did not believe, is true: NarrowedTo.
+	PathNarrowed
 )

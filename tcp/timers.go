@@ -153,6 +153,7 @@ func (c *Conn) expireSend(f *flight) {
 		c.noteCutOff(f)
 		c.countTimeout(f.expiries == 1)
 		c.retransmissionTimeout(f)
+		c.suspectPath(f)
 		if f.expiries == suspectRetries {
 			c.events |= PathSuspect
 		}

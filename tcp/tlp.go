@@ -43,6 +43,9 @@ func (c *Conn) scheduleProbe(f *flight) {
 // … the sender MUST re-arm the RTO timer" (§7.3); if none can be sent, it is left as it is, so that the attempt delays nothing.
 func (c *Conn) expireProbe(f *flight) {
 	f.probeAt = sched.Never
+	if c.confirmClaim() {
+		return
+	}
 	if f.held || !c.newDataFits() && !c.lastFits(f) {
 		return
 	}

@@ -76,7 +76,7 @@ func (l *Layer) errorFor4(in *inbound, p *packet.Packet, m *Meta) {
 		}
 		e.Errno, e.Hard = unreachable4[icmp.Code()].errno, unreachable4[icmp.Code()].hard
 		if ok && icmp.Code() == wire.ICMPv4FragNeeded {
-			e.MTU, ok = mtu4(icmp.MTU(), q.TotalLen)
+			e.MTU, ok = mtu4(icmp.MTU(), q.TotalLen, l.cfg.MinPathMTU)
 		}
 	case wire.ICMPv4TimeExceeded:
 		e.Errno = syscall.EHOSTUNREACH
@@ -150,11 +150,11 @@ var plateaus = [...]int{65535, 32000, 17914, 8166, 4352, 2002, 1492, 1280, 1006,
 
 // mtu4 is the MTU that a "fragmentation needed" message about a packet of the given total length tells, if that can be: what a router
 // older than RFC 1191 leaves out is guessed as the next plateau below the packet.
-func mtu4(told, total int) (int, bool) {
+func mtu4(told, total, least int) (int, bool) {
 	if told == 0 {
 		for _, mtu := range plateaus {
 			if mtu < total {
-				return mtu, true
+				return max(mtu, least), true
 			}
 		}
 		return 0, false
@@ -162,5 +162,5 @@ func mtu4(told, total int) (int, bool) {
 	if told < wire.IPv4MinMTU || told >= total {
 		return 0, false
 	}
-	return max(told, minPathMTU4), true
+	return max(told, least), true
 }

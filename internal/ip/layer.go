@@ -58,6 +58,8 @@ type Config struct {
 	Memory  int
 	Forward bool  // route packets that are not for us between interfaces that are not isolated
 	TTL     uint8 // of what we send; 64
+	// MinPathMTU is the least that ICMP can make of the MTU of an IPv4 path; 552.
+	MinPathMTU int
 }
 
 const (
@@ -84,6 +86,9 @@ type Layer struct {
 func New(c Config) *Layer {
 	if c.Memory <= 0 {
 		c.Memory = defaultMemory
+	}
+	if c.MinPathMTU == 0 {
+		c.MinPathMTU = minPathMTU4
 	}
 	if c.TTL == 0 {
 		c.TTL = defaultTTL

@@ -109,7 +109,7 @@ func TestConcurrent(t *testing.T) {
 			for i := range 2000 {
 				l.Input(sched.Time(i), received(pool, packets[(i*7+g)%len(packets)]), nil)
 				if i%10 == 0 {
-					l.SetPathMTU(sched.Time(i), addr(peer4), 1500-i%500)
+					l.SetPathMTU(sched.Time(i), addr(peer4), 0, 1500-i%500)
 					l.SetTable(l.Table())
 					l.Path(netip.Addr{}, addr(peer4), 0, false)
 					l.Stats()

@@ -18,11 +18,14 @@ type Path struct {
 // Zones of src and dst are ignored. An address of our own is reached by the loopback interface, whatever iface says, but never one of
 // an isolated interface. Errors: ENETUNREACH (no route), EADDRNOTAVAIL (src is not ours, or we have none), ENETDOWN (iface is not up).
 func (l *Layer) Path(src, dst netip.Addr, iface int, transparent bool) (Path, error) {
-	p, err := l.table.Load().path(src, dst, iface, transparent)
+	t := l.table.Load()
+	p, err := t.path(src, dst, iface, transparent)
 	if err != nil {
 		return Path{}, err
 	}
-	p.MTU = l.pmtu.limit(p.Dst, p.MTU)
+	if l.pmtu.used.Load() != 0 {
+		p.MTU = l.pmtu.limit(p.Dst, t.Scope(p.Iface, p.Src, p.Dst), p.MTU)
+	}
 	return p, nil
 }
 

@@ -13,7 +13,7 @@ import (
 
 // Path-MTU discovery (RFC 1191, RFC 8201).
 const (
-	// minPathMTU4 is the least that a strangers' message can talk us into. RFC 791 guarantees only 68 bytes, but a path of less than 576
+	// minPathMTU4 is the least that a strangers' message can talk us into, if Config says nothing else. RFC 791 guarantees only 68 bytes, but a path of less than 576
 	// is not seen any more, and 68 would be a weapon.
 	minPathMTU4 = 552
 	minPathMTU6 = wire.IPv6MinMTU
@@ -26,6 +26,7 @@ const (
 // pmtuEntry is what is known about one destination: immutable.
 type pmtuEntry struct {
 	dst     key
+	scope   int // as Meta.Scope: what tenants learn on isolated interfaces is theirs
 	mtu     int
 	learned sched.Time
 }
@@ -51,32 +52,33 @@ func (c *pmtuCache) set(dst key) *[pmtuWays]atomic.Pointer[pmtuEntry] {
 }
 
 // limit is mtu, or less if the path to dst is known to be narrower.
-func (c *pmtuCache) limit(dst netip.Addr, mtu int) int {
+func (c *pmtuCache) limit(dst netip.Addr, scope, mtu int) int {
 	if c.used.Load() == 0 {
 		return mtu
 	}
 	k := keyOf(dst)
 	set := c.set(k)
 	for i := range set {
-		if e := set[i].Load(); e != nil && e.dst == k {
+		if e := set[i].Load(); e != nil && e.dst == k && e.scope == scope {
 			return min(mtu, e.mtu)
 		}
 	}
 	return mtu
 }
 
-// SetPathMTU records what was learned about a destination (the owner has checked that the news is plausible). It never raises what is
-// known, nor goes below 552 bytes for IPv4 and 1280 for IPv6, and is forgotten after ten minutes. Generation changes if it is news.
-func (l *Layer) SetPathMTU(now sched.Time, dst netip.Addr, mtu int) {
+// SetPathMTU records what was learned about a destination in a scope (as Meta.Scope; the owner has checked that the news is plausible). It
+// never raises what is known, nor goes below Config.MinPathMTU for IPv4 and 1280 for IPv6, and is forgotten after ten minutes. Generation
+// changes if it is news.
+func (l *Layer) SetPathMTU(now sched.Time, dst netip.Addr, scope, mtu int) {
 	dst = dst.Unmap()
 	if !dst.IsValid() {
 		return
 	}
 	least := minPathMTU6
 	if dst.Is4() {
-		least = minPathMTU4
+		least = l.cfg.MinPathMTU
 	}
-	if l.pmtu.learn(pmtuEntry{dst: keyOf(dst), mtu: max(mtu, least), learned: now}) {
+	if l.pmtu.learn(pmtuEntry{dst: keyOf(dst), scope: scope, mtu: max(mtu, least), learned: now}) {
 		l.generation.Add(1)
 	}
 }
@@ -94,9 +96,9 @@ func (c *pmtuCache) learn(e pmtuEntry) bool {
 			if worst != nil {
 				victim = &set[i]
 			}
-		case old.dst == e.dst && old.mtu < e.mtu:
+		case old.dst == e.dst && old.scope == e.scope && old.mtu < e.mtu:
 			return false
-		case old.dst == e.dst:
+		case old.dst == e.dst && old.scope == e.scope:
 			set[i].Store(&e) // the same again is confirmation
 			return old.mtu != e.mtu
 		case worst != nil && old.learned < worst.learned:

@@ -12,7 +12,7 @@ func TestPathMTU(t *testing.T) {
 	set := func(dst string, n int, news bool) {
 		t.Helper()
 		g := w.Generation()
-		w.SetPathMTU(w.clock.Now(), addr(dst), n)
+		w.SetPathMTU(w.clock.Now(), addr(dst), 0, n)
 		if changed := w.Generation() != g; changed != news {
 			t.Errorf("set %s to %d: Generation changed: %v", dst, n, changed)
 		}
@@ -37,14 +37,14 @@ func TestPathMTU(t *testing.T) {
 	if mtu("198.18.9.9") != 1280 {
 		t.Errorf("MTU %d above the interface's", mtu("198.18.9.9"))
 	}
-	w.SetPathMTU(0, netip.Addr{}, 1000)
+	w.SetPathMTU(0, netip.Addr{}, 0, 1000)
 }
 
 func TestPathMTUAges(t *testing.T) {
 	w := newWorld(t)
-	w.SetPathMTU(w.clock.Now(), addr(peer4), 1000)
+	w.SetPathMTU(w.clock.Now(), addr(peer4), 0, 1000)
 	w.clock.Advance(5 * time.Minute)
-	w.SetPathMTU(w.clock.Now(), addr(peer6), 1300)
+	w.SetPathMTU(w.clock.Now(), addr(peer6), 0, 1300)
 	w.clock.Advance(5*time.Minute - 1)
 	if got := w.pathTo(peer4).MTU; got != 1000 {
 		t.Errorf("MTU %d before its time", got)
@@ -57,7 +57,7 @@ func TestPathMTUAges(t *testing.T) {
 	if got := w.pathTo(peer6).MTU; got != 1300 {
 		t.Errorf("the younger MTU is %d", got)
 	}
-	w.SetPathMTU(w.clock.Now(), addr(peer6), 1300) // confirmed: ten more minutes
+	w.SetPathMTU(w.clock.Now(), addr(peer6), 0, 1300) // confirmed: ten more minutes
 	w.clock.Advance(10*time.Minute - 1)
 	if got := w.pathTo(peer6).MTU; got != 1300 {
 		t.Errorf("the confirmed MTU is %d", got)
@@ -74,9 +74,9 @@ func TestPathMTUBound(t *testing.T) {
 	a := addr("10.0.0.0")
 	for i := range 20000 {
 		a = a.Next()
-		w.SetPathMTU(w.clock.Now(), a, 600)
+		w.SetPathMTU(w.clock.Now(), a, 0, 600)
 		w.clock.Advance(1)
-		if i%1000 == 0 && w.pmtu.limit(a, 1500) != 600 {
+		if i%1000 == 0 && w.pmtu.limit(a, 0, 1500) != 600 {
 			t.Fatalf("%v forgotten at once", a)
 		}
 	}

@@ -110,10 +110,10 @@ func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 	return o
 }
 
-// pathMTU is the MTU of the way back to where a packet came from.
+// pathMTU is the MTU of the interface by which the way leads back to where a packet came from.
 func (s *Stack) pathMTU(m *ip.Meta) int {
 	if path, err := s.ip.Path(m.Dst, m.Src, m.Scope, true); err == nil {
-		return path.MTU
+		return s.mtuOf(path.Iface)
 	}
 	return s.mtuOf(m.Iface)
 }

@@ -92,7 +92,7 @@ func (s *Stack) makePacket(path *ip.Path, srcPort, dstPort uint16, seg *tcp.Segm
 	}
 	s.partial(p, path, protoTCP, b, tcpChecksum, len(b)+size)
 	h := w.header(protoTCP, seg.ECN)
-	h.DF = true
+	h.DF = w.pathMTU != PathMTUFragment
 	s.ip.Push(p, path, h)
 	s.stats.segsOut.Add(uint64(p.Segs))
 	return p
@@ -219,7 +219,7 @@ func (s *Stack) icmpError(now sched.Time, e *ip.Error) {
 		o.icmp(e, b)
 	case nil:
 		if e.MTU > 0 && s.mayHaveSent(e) {
-			s.ip.SetPathMTU(now, e.Dst, e.MTU)
+			s.ip.SetPathMTU(now, e.Dst, e.Scope, e.MTU)
 		}
 	}
 }

@@ -46,6 +46,8 @@ type Config struct {
 	Memory  int64       // bytes of chunk capacity that all socket queues together may hold; 512 MiB, at least 512 KiB
 	Forward bool        // route between interfaces
 
+	MinPathMTU int // the least that ICMP can make of the MTU of an IPv4 path; 552
+
 	MaxPending int // request handlers at once; 1024
 	Backlog    int // of a listener: handshakes in progress, and connections not yet accepted; of the handler: handshakes; 4096
 	MaxOrphans int // connections that were closed and have not ended; one more is reset; 16384
@@ -139,7 +141,7 @@ func New(c Config) *Stack {
 	s.SetUDPHandler(c.OnUDPRequest)
 	s.SetEchoHandler(c.OnEcho)
 	s.ip = ip.New(ip.Config{
-		Clock: c.Clock, Rand: c.Rand, Packets: c.Packets, Forward: c.Forward,
+		Clock: c.Clock, Rand: c.Rand, Packets: c.Packets, Forward: c.Forward, MinPathMTU: c.MinPathMTU,
 		Deliver: s.deliver, Echo: s.deliverEcho, Error: s.icmpError, Transmit: s.transmit, Expired: s.kickQueues,
 	})
 	return s

@@ -114,16 +114,19 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 		return err
 	}
 	t.inTable = true
+	t.manner = s.manner(&t.flow.key, b.Traffic, b.Keys)
 	t.usePath(&path, gen)
 	now := s.now()
-	t.manner = s.manner(&t.flow.key, b.Traffic, b.Keys)
-	p := s.params(now, &t.flow.key, path.MTU, floor, b.TCP)
+	p := s.params(now, &t.flow.key, s.mtuOf(path.Iface), floor, b.TCP)
 	p.AuthSpace = t.manner.guard.Space()
 	if b.FastOpen && t.manner.guard == nil {
 		p.FastOpen = s.fastParams(now, &t.flow.key, len(b.Data) == 0)
 	}
 	t.conn.Connect(s.cfg.TCP, now, p)
 	t.trace(newTracer(b.Trace))
+	if p.MSS > int(t.pathMTU)-headerSize(t.flow.key.is4()) {
+		t.conn.SetMSS(now, int(t.pathMTU)-headerSize(t.flow.key.is4())) // what is announced is the interface's: the way back may be another
+	}
 	t.queueFirst(now, b.Data)
 	t.output(now)
 	t.mu.Unlock()
@@ -146,7 +149,7 @@ func (s *Stack) params(now sched.Time, k *flowKey, mtu int, floor issFloor, o *t
 	}
 	return tcp.Params{
 		ISS: iss, TSOffset: s.numbers.TSOffset(local, remote),
-		MSS: mtu - headerSize(k.is4()), PeerMSS: minMTU(k.is4()) - headerSize(k.is4()), GSOMax: maxSuper, Options: o,
+		MSS: mtu - headerSize(k.is4()), IPv6: !k.is4(), PeerMSS: minMTU(k.is4()) - headerSize(k.is4()), GSOMax: maxSuper, Options: o,
 		Share: s.memory.received.fair(),
 	}
 }
@@ -174,6 +177,9 @@ func headerSize(is4 bool) int {
 func (t *TCP) usePath(p *ip.Path, gen uint32) {
 	t.iface = t.stack.iface(p.Iface)
 	t.pathMTU = uint16(min(p.MTU, 65535))
+	if t.manner.pathMTU != PathMTUWant {
+		t.pathMTU = uint16(min(t.stack.mtuOf(p.Iface), 65535))
+	}
 	t.pathGen = gen
 }
 
@@ -194,7 +200,7 @@ func (t *TCP) refreshPath(now sched.Time) {
 	old := t.pathMTU
 	t.usePath(&path, gen)
 	if t.pathMTU != old {
-		t.conn.SetMSS(now, path.MTU-headerSize(k.is4()))
+		t.conn.SetMSS(now, int(t.pathMTU)-headerSize(k.is4()))
 	}
 }
 
@@ -346,6 +352,11 @@ func (t *TCP) settle(now sched.Time, ev tcp.Events) Ready {
 	ev |= t.conn.TakeEvents()
 	if ev&tcp.PathSuspect != 0 {
 		t.pathGen-- // refreshPath looks the way up again
+	}
+	if ev&tcp.PathNarrowed != 0 {
+		k := &t.flow.key
+		t.stack.ip.SetPathMTU(now, k.remoteAddr().Addr(), int(k.scope), t.conn.NarrowedTo()+headerSize(k.is4()))
+		t.refreshPath(now)
 	}
 	if ev&tcp.TimeWaitNow != 0 && t.inTable {
 		t.inTable = false

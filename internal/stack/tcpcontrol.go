@@ -226,7 +226,9 @@ func (t *TCP) icmp(now sched.Time, e *ip.Error, b *batch) {
 	}
 	var ev tcp.Events
 	if e.MTU > 0 {
-		s.ip.SetPathMTU(now, e.Dst, e.MTU)
+		if t.manner.pathMTU == PathMTUWant && t.conn.TooBig(now, tcp.Seq(e.Seq), e.MTU-headerSize(t.flow.key.is4())) {
+			s.ip.SetPathMTU(now, e.Dst, e.Scope, e.MTU)
+		}
 	} else {
 		// Soft errors end a dial too, as they do on Linux (RFC 5461 §4.1): who dials may have another address to try. They do no more
 		// than hard ones to a connection that is open.

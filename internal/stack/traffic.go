@@ -14,7 +14,18 @@ type Traffic struct {
 	MinTTL uint8 // what comes with less is dropped (RFC 5082); 0: nothing is
 	// FlowLabel of IPv6: AutoFlowLabel, NoFlowLabel, or one of 20 bits.
 	FlowLabel int32
+	PathMTU   PathMTU // of TCP
 }
+
+// PathMTU is what a connection makes of the MTU of its path (IP_MTU_DISCOVER).
+type PathMTU uint8
+
+// The values of Traffic.PathMTU.
+const (
+	PathMTUWant     PathMTU = iota // it is looked for: packets are not to be fragmented, and ICMP is listened to
+	PathMTUFragment                // the interface's is used, and routers may fragment (IPv4)
+	PathMTUProbe                   // the interface's is used, but packets are not to be fragmented: what passes, segments find out
+)
 
 // Values of Traffic.FlowLabel.
 const (
@@ -29,10 +40,13 @@ const ecnBits = 3 // of TOS (RFC 3168 §5)
 // manner is how the packets of one connection, or of the record of one, are sent, and what is asked of those that come.
 type manner struct {
 	ttl, tos, minTTL uint8       // of Traffic
-	autoLabel        bool        // the flow label is AutoFlowLabel
-	label            uint32      // the flow label in its upper 20 bits
+	pathMTU          PathMTU     // of Traffic
+	label            uint32      // the flow label in its upper 20 bits; the lowest says that it is AutoFlowLabel
 	guard            *auth.Guard // signs and verifies; nil: nothing is signed
 }
+
+// autoLabel is in manner.label with AutoFlowLabel.
+const autoLabel = 1
 
 // manner is that of a flow.
 func (s *Stack) manner(k *flowKey, t Traffic, keys *auth.Keys) manner {
@@ -50,20 +64,22 @@ func (m *manner) clone() manner {
 
 // use makes t what is asked of IP.
 func (m *manner) use(s *Stack, k *flowKey, t Traffic) {
-	m.ttl, m.tos, m.minTTL = t.TTL, t.TOS, t.MinTTL
-	m.autoLabel, m.label = t.FlowLabel == AutoFlowLabel, 0
+	m.ttl, m.tos, m.minTTL, m.pathMTU = t.TTL, t.TOS, t.MinTTL, t.PathMTU
+	m.label = 0
 	switch {
 	case t.FlowLabel > 0:
 		m.label = uint32(t.FlowLabel) << 12
-	case m.autoLabel && !k.is4():
-		m.label = max(uint32(k.hash(s.labelKey)), 1<<12)
+	case t.FlowLabel == AutoFlowLabel && k.is4():
+		m.label = autoLabel
+	case t.FlowLabel == AutoFlowLabel:
+		m.label = max(uint32(k.hash(s.labelKey)), 1<<12) | autoLabel
 	}
 }
 
 // traffic is what was given to use.
 func (m *manner) traffic() Traffic {
-	t := Traffic{TTL: m.ttl, TOS: m.tos, MinTTL: m.minTTL, FlowLabel: AutoFlowLabel}
-	if !m.autoLabel {
+	t := Traffic{TTL: m.ttl, TOS: m.tos, MinTTL: m.minTTL, FlowLabel: AutoFlowLabel, PathMTU: m.pathMTU}
+	if m.label&autoLabel == 0 {
 		if t.FlowLabel = int32(m.label >> 12); t.FlowLabel == 0 {
 			t.FlowLabel = NoFlowLabel
 		}
@@ -73,8 +89,8 @@ func (m *manner) traffic() Traffic {
 
 // rehash changes an automatic flow label.
 func (m *manner) rehash() {
-	if m.autoLabel && m.label != 0 {
-		m.label = max(m.label+0x9e3779b1, 1<<12) // far from the last
+	if m.label&autoLabel != 0 && m.label>>12 != 0 {
+		m.label = max(m.label+0x9e3779b1, 1<<12) | autoLabel // far from the last
 	}
 }
 
@@ -130,6 +146,7 @@ func (t *TCP) SetTraffic(fn func(*Traffic)) error {
 		traffic := t.manner.traffic()
 		fn(&traffic)
 		t.manner.use(t.stack, &t.flow.key, traffic)
+		t.pathGen-- // refreshPath looks at the path again
 		return nil
 	})
 }

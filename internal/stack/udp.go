@@ -306,7 +306,7 @@ func (u *UDP) take(p *packet.Packet, src netip.AddrPort, ttl uint8, b *batch) {
 // icmp takes an ICMP error about a datagram of ours (connected sockets).
 func (u *UDP) icmp(now sched.Time, e *ip.Error, b *batch) {
 	if e.MTU > 0 {
-		u.stack.ip.SetPathMTU(now, e.Dst, e.MTU)
+		u.stack.ip.SetPathMTU(now, e.Dst, e.Scope, e.MTU)
 		return // the next datagram is fragmented to fit
 	}
 	if !e.Hard {

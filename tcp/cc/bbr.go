@@ -209,7 +209,7 @@ func (b *bbr) SynLost() {
 func (b *bbr) SetMSS(mss int) {
 	lost := b.initial == b.mss
 	b.mss = int32(max(mss, 1))
-	if b.total == 0 {
+	if b.total == 0 && !b.recovering {
 		b.initial = int32(InitialWindow(int(b.mss)))
 		if lost {
 			b.initial = b.mss

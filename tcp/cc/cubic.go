@@ -125,6 +125,7 @@ func (c *cubic) Timeout(_ sched.Time, flight int, again bool) {
 	if !again {
 		c.lose(flight, betaNum, betaDen)
 	}
+	c.started = true
 	c.wMax = 0
 	c.epoch = 0
 	c.collapse()

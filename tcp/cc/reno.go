@@ -41,6 +41,7 @@ func (r *reno) Timeout(_ sched.Time, flight int, again bool) {
 	if !again {
 		r.reduce(flight / 2)
 	}
+	r.started = true
 	r.collapse()
 }
 

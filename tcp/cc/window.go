@@ -12,7 +12,7 @@ type window struct {
 	mss            int   // bytes
 	part           int64 // of the next byte of growth in congestion avoidance: see grow
 	recovering     bool
-	started        bool // something was acknowledged: SetMSS no longer sets the initial window
+	started        bool // something was acknowledged, or lost: SetMSS no longer sets the initial window
 	synLost        bool
 	start          hystart
 	validAt        sched.Time // when the window was last in use
