@@ -45,7 +45,7 @@ type pathSearch struct {
 	// window, and whatever else is lost.
 	doubt    bool
 	doubtful bool   // the probe in flight is that one
-	timeouts uint32 // when the size was cut down last
+	timeouts uint32 // when the size was cut down last, and there was no doubt
 	probes   uint32 // sent
 	lost     uint32 // of them, found lost while nothing else was
 }
@@ -136,7 +136,7 @@ func (c *Conn) blackHoleRetries(f *flight, p *pathSearch) uint8 {
 		}
 		earlier -= uint32(f.expiries)
 	}
-	return suspectRetries + uint8(min(bits.Len32(earlier/2), 3))
+	return suspectRetries + uint8(min(bits.Len32(earlier/2), 4))
 }
 
 // headRun: more than n bytes are in flight before what is SACKed, so that more were in the segment that was sent again.
@@ -212,6 +212,9 @@ func (c *Conn) searchAcked(p *pathSearch) {
 	p.size = 0
 	if size <= p.low {
 		return
+	}
+	if p.doubtful && size >= c.top(p) {
+		p.timeouts = 0 // it was no black hole: all timeouts so far were the path's manner
 	}
 	p.low, p.tries = min(size, p.route), 0
 	c.settleSearch(p)

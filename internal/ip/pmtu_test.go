@@ -84,3 +84,16 @@ func TestPathMTUBound(t *testing.T) {
 		t.Errorf("%d entries", n)
 	}
 }
+
+// What is learned on an isolated interface, which is a tenant's own world, is not told to others.
+func TestPathMTUScopes(t *testing.T) {
+	w := newWorld(t)
+	w.SetPathMTU(0, addr(peer4), 7, 600)
+	if got := w.pathTo(peer4).MTU; got != 1500 {
+		t.Error("scope 0 has learned", got)
+	}
+	w.SetPathMTU(0, addr(peer4), 0, 1400)
+	if a, b := w.pmtu.limit(addr(peer4), 7, 1500), w.pmtu.limit(addr(peer4), 0, 1500); a != 600 || b != 1400 {
+		t.Errorf("scope 7 has %d, scope 0 has %d", a, b)
+	}
+}
