@@ -15,6 +15,7 @@ import (
 	"github.com/weirnet/weir"
 	"github.com/weirnet/weir/buffer"
 	"github.com/weirnet/weir/link/pipe"
+	"github.com/weirnet/weir/wire"
 )
 
 // twoHosts are 192.0.2.1 and 192.0.2.2, joined by a pipe. The second takes whatever the first sends anywhere.
@@ -431,4 +432,33 @@ func ExampleTCPConn_WriteOwned() {
 	back, _ := io.ReadAll(c)
 	fmt.Println(n, err, rope.Size(), len(back))
 	// Output: 100000 <nil> 0 100000
+}
+
+// The log of all connections of a host, one line for each event. This one leaves out those that are not about the handshake or a state.
+func ExampleConfig_trace() {
+	da, db := pipe.New(pipe.Options{})
+	a := host(weir.InterfaceConfig{Device: da, Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}})
+	defer a.Close()
+	b, err := weir.New(weir.Config{Trace: func(e weir.TCPEvent) {
+		switch {
+		case e.Kind == weir.TCPEventState:
+			fmt.Printf("%v is now %v\n", e.Local, e.State)
+		case e.Flags.Has(wire.SYN):
+			fmt.Printf("%v %v %v\n", e.Local, e.Kind, e.Flags)
+		}
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	b.AddInterface(weir.InterfaceConfig{Device: db, Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24")}})
+	echoServer(b)
+	if _, err := a.Dial("tcp", "192.0.2.2:7"); err != nil {
+		log.Fatal(err)
+	}
+	b.Close() // resets the connection, and tells what it has not told yet
+	// Output:
+	// 192.0.2.2:7 received SYN
+	// 192.0.2.2:7 sent SYN|ACK
+	// 192.0.2.2:7 is now ESTABLISHED
+	// 192.0.2.2:7 is now CLOSED
 }

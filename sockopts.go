@@ -24,10 +24,10 @@ type SockOpts struct {
 	// Transparent lets Local be an address that is not ours.
 	Transparent bool
 
-	// ReuseAddr is SO_REUSEADDR as Linux has it. Of dials with a port of their own: it may be that of other connections, to other peers, or
-	// in TIME-WAIT (looking for them takes time where there are many). Of listeners, for which it is set as package net does: the port may be that of
-	// connections which there are, or which are over and in TIME-WAIT. Of UDP sockets: several that all set it may have one address and
-	// port; what is for one host goes to the one that was opened last.
+	// ReuseAddr is SO_REUSEADDR as Linux has it. Of listeners, for which it is set as package net does: the port may be that of connections
+	// which there are, or which are over and in TIME-WAIT. Of dials with a local port: the same, as long as the remote address is another
+	// one; without it all connections of the stack are gone through for each such dial. Of UDP sockets: several that all set it may have
+	// one address and port; what is for one host goes to the one that was opened last.
 	ReuseAddr bool
 	// ReusePort is SO_REUSEPORT: listeners, or UDP sockets, that all set it may have one address and port. They share what comes: which of
 	// them takes a connection, or the datagrams of a flow, a keyed hash of addresses and ports decides. It stays the same as long as the
@@ -54,7 +54,7 @@ type SockOpts struct {
 	// FinWait2 is for how long a connection that was closed waits for the peer's FIN (TCP_LINGER2); 0: a minute, negative: not at all, it
 	// resets.
 	FinWait2 time.Duration
-	// DeferAccept makes a listener accept connections that have data, and for so long none that have not (TCP_DEFER_ACCEPT).
+	// DeferAccept makes a listener accept connections that have data, and for so long none that have not (TCP_DEFER_ACCEPT); 0: at once.
 	DeferAccept time.Duration
 	// MaxSegment bounds the payload of a segment in both directions, TCP options counted (TCP_MAXSEG): it is announced to the peer. At
 	// least 88; 0: what the path takes.

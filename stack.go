@@ -202,7 +202,7 @@ func random() uint64 {
 const closeWait = time.Second
 
 // Close ends the stack: every blocked and every later call on it and its sockets gives net.ErrClosed, peers get a RST as far as the
-// devices take it, interfaces and their devices are closed, and all goroutines of the stack have ended when it returns. Handlers see
+// devices take it, interfaces and their devices are closed, and all goroutines of the stack have ended when it returns. Traces are told all that is left. Handlers see
 // their request's context end; Close waits for those that still run, but no more than a second, so that a handler may close the
 // stack itself. Close is idempotent, and always returns nil.
 func (s *Stack) Close() error {

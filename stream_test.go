@@ -317,6 +317,9 @@ func TestConfigTraceAndOverflow(t *testing.T) {
 func TestInfoAges(t *testing.T) {
 	inBubble(t, time.Millisecond, func(t *testing.T, a, b *weir.Stack) {
 		x, y := connect(t, a, b, netip.AddrPortFrom(addrB4, 80))
+		if err := x.SetCongestionControl("vegas"); !errors.Is(err, syscall.ENOENT) || x.SetCongestionControl("bbr-tolerant") != nil {
+			t.Error(err)
+		}
 		x.SetKeepAlive(false)
 		y.SetKeepAlive(false)
 		write(t, x.Write, "hello")

@@ -317,19 +317,26 @@ func keepAlive(k net.KeepAliveConfig) (idle, interval time.Duration, count int) 
 	return idle, interval, count
 }
 
-// SetReadBuffer limits what may wait to be read, in bytes of memory.
+// SetReadBuffer limits what may wait to be read, in bytes of memory; 0 changes nothing. A window that was offered stays offered, and the scale
+// that the handshake has fixed bounds what a larger buffer can offer: SockOpts.ReceiveBuffer is for that.
 func (c *TCPConn) SetReadBuffer(bytes int) error { return c.setLocal(c.sock.SetBuffers(0, bytes)) }
 
-// SetWriteBuffer limits what may wait to be sent and acknowledged, in bytes of memory.
+// SetWriteBuffer limits what may wait to be sent and acknowledged, in bytes of memory; 0 changes nothing. It then no longer follows what
+// the path takes.
 func (c *TCPConn) SetWriteBuffer(bytes int) error { return c.setLocal(c.sock.SetBuffers(bytes, 0)) }
 
 // SetUserTimeout bounds how long sent data may stay unacknowledged before the connection ends with ETIMEDOUT (RFC 5482). 0: about 15
 // minutes.
 func (c *TCPConn) SetUserTimeout(d time.Duration) error { return c.set(c.sock.SetUserTimeout(d)) }
 
-// SetCongestionControl chooses the congestion control: "cubic", "reno" or "bbr".
+// SetCongestionControl chooses the congestion control: "cubic", "reno", "bbr" or "bbr-tolerant". It starts from the initial window. The error
+// is syscall.ENOENT for a name that there is not.
 func (c *TCPConn) SetCongestionControl(name string) error {
-	return c.set(c.sock.SetCongestion(name))
+	err := checkCongestion(name)
+	if err == nil {
+		err = c.sock.SetCongestion(name)
+	}
+	return c.set(err)
 }
 
 // SetMaxPacingRate bounds the rate at which data is sent, in bytes per second (SO_MAX_PACING_RATE); 0: no limit. What may be sent then goes
