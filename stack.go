@@ -51,7 +51,8 @@ type Config struct {
 	// makes control packets and retransmissions ECN-capable as well (ECN++, draft-ietf-tcpm-generalized-ecn).
 	ECN        ECNMode
 	ECNControl bool
-	// Backlog is how many handshakes, and how many connections not yet accepted, a listener holds; 0: 4096.
+	// Backlog is how many handshakes, and how many connections not yet accepted, a listener holds; 0: 4096. The handler of HandleTCP has as
+	// many requests at once that are undecided, or accepted and not yet answered by the peer, or MaxPendingRequests if that is more.
 	Backlog int
 	// SynCookies says when a listener answers SYNs with cookies, of which it keeps nothing (RFC 4987 §3.6): while its backlog of handshakes
 	// is full, always, or never.

@@ -53,7 +53,7 @@ type TCPStats struct {
 	BadSegments               uint64 // malformed
 	ResetsOut                 uint64 // in answer to segments of no connection
 	BacklogDrops              uint64 // SYNs and handshakes for which a listener's queues had no room
-	RequestDrops              uint64 // requests beyond MaxPendingRequests
+	RequestDrops              uint64 // requests beyond MaxPendingRequests, or Backlog
 	MemoryDrops               uint64 // segments refused because the memory budget was used up
 	NoRoute                   uint64 // segments dropped for want of a way
 	MinTTLDrops               uint64 // segments and datagrams that came from too far away (RFC 5082)
