@@ -11,6 +11,7 @@ import (
 	"github.com/weirnet/weir/internal/stack"
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
+	"github.com/weirnet/weir/tcp/auth"
 )
 
 // ErrWouldBlock is what a call answers that can do nothing now. The application is called when it can.
@@ -42,6 +43,7 @@ type DialOptions struct {
 	LocalPort uint16       // 0: one is chosen
 	TCP       *tcp.Options // what it starts with; nil: as its host says
 	FastOpen  bool         // the first data goes with the SYN, if the host has a cookie (RFC 7413)
+	Keys      *auth.Keys   // its segments are signed by these; nil: they are not
 	App       func(*Conn)  // the application
 }
 
@@ -50,7 +52,7 @@ func (h *Host) Dial(to *Host, port uint16, o DialOptions) (*Conn, error) {
 	h.world.route()
 	c := h.newConn()
 	c.App = o.App
-	b := stack.Bound{TCP: o.TCP, FastOpen: o.FastOpen}
+	b := stack.Bound{TCP: o.TCP, FastOpen: o.FastOpen, Keys: o.Keys}
 	if o.LocalPort != 0 {
 		b.Local = netip.AddrPortFrom(h.Addr(o.IPv6), o.LocalPort)
 	}
@@ -67,6 +69,7 @@ type ListenOptions struct {
 	TCP      *tcp.Options // what its connections start with; nil: as the host says
 	Backlog  int          // handshakes in progress, and connections that wait, at most; 0: as the host says
 	FastOpen int          // Fast Open requests in progress, at most; 0: none
+	Keys     *auth.Keys   // their segments are signed by these; nil: they are not
 	Lazy     bool         // connections wait until Take is called
 	Accept   func(*Conn)  // called with each new connection, whose App it sets
 }
@@ -83,7 +86,7 @@ func (h *Host) Listen(port uint16, o ListenOptions) (*Listener, error) {
 	h.cookies = h.cookies || o.Backlog > 0
 	var err error
 	l.l, err = h.stack.ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), stack.ListenOptions{
-		TCP: o.TCP, Backlog: o.Backlog, FastOpen: o.FastOpen, Notifier: l, Make: func() *stack.TCP { return &h.newConn().sock },
+		TCP: o.TCP, Backlog: o.Backlog, FastOpen: o.FastOpen, Keys: o.Keys, Notifier: l, Make: func() *stack.TCP { return &h.newConn().sock },
 	})
 	return l, err
 }
@@ -194,10 +197,13 @@ func (c *Conn) Arrived() int64 { return c.watch.arrivedBytes }
 
 // Send queues up to n bytes of the connection's stream, which both ends know, and returns how many. Fewer come with an error:
 // ErrWouldBlock, or why nothing more can be sent.
-func (c *Conn) Send(n int) (sent int, err error) {
+func (c *Conn) Send(n int) (sent int, err error) { return c.SendWith(n, 0) }
+
+// SendWith is Send with flags: tcp.MoreToCome, tcp.Urgent.
+func (c *Conn) SendWith(n int, flags tcp.WriteFlags) (sent int, err error) {
 	for sent < n && err == nil {
 		var k int
-		k, err = c.sock.Write(c.host.world.patterns.at(c.out, c.Sent, min(n-sent, maxPattern)))
+		k, err = c.sock.Send(c.host.world.patterns.at(c.out, c.Sent, min(n-sent, maxPattern)), flags)
 		sent += k
 		c.Sent += int64(k)
 	}

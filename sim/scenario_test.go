@@ -110,6 +110,9 @@ func shortConnections(t *trial) {
 			c.Loss, c.Rate = min(c.Loss, 0.01), 0
 		}
 	})
+	if t.a.config.Memory+t.b.config.Memory > 0 {
+		n = min(n, 300) // little memory is a narrow place as well
+	}
 	ask, answer := one(t.choices, "ask", 100, 1, 2000), one(t.choices, "answer", 100, 1, 5000)
 	t.listen(t.b, plan{messages: 1, size: answer, await: ask})
 	options := t.options("a")
@@ -283,10 +286,11 @@ func overflow(t *trial) {
 	}
 	t.world.Every(every, func() bool {
 		l.Take(1)
-		if t.over() {
+		over := t.over() || t.world.Now() > time.Hour // a late segment with a good cookie may have begun what nobody ends
+		if over {
 			l.Close()
 		}
-		return !t.over()
+		return !over
 	})
 }
 

@@ -6,6 +6,9 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/tcp"
 )
 
 // plan is what the application at one end of a connection does.
@@ -20,11 +23,14 @@ type plan struct {
 	writeGap time.Duration // between calls
 	read     int
 	readGap  time.Duration
-	readFrom time.Duration // it does not read before
-	hang     int           // it aborts when so many bytes have been sent and received; 0: never
-	closes   bool          // when all is sent, it closes both directions: there is nothing more to come
-	lingers  time.Duration // it waits so long before it closes
-	drains   bool          // it closes only when the peer has all; else the stack may give up on a peer that takes nothing
+	readFrom time.Duration  // it does not read before
+	hang     int            // it aborts when so many bytes have been sent and received; 0: never
+	closes   bool           // when all is sent, it closes both directions: there is nothing more to come
+	lingers  time.Duration  // it waits so long before it closes
+	cork     bool           // each message is written under a cork
+	flags    tcp.WriteFlags // of each write but the last of a message, or with Urgent of that
+	buffer   int            // the limit that both of its buffers get when it has received something; 0: they stay
+	drains   bool           // it closes only when the peer has all; else the stack may give up on a peer that takes nothing
 }
 
 // talker carries a plan out.
@@ -89,6 +95,10 @@ func (t *talker) receive() {
 		if got > 0 && t.readGap > 0 {
 			t.wakeAt(&t.reads, now+t.readGap)
 		}
+		if got > 0 && t.buffer > 0 {
+			t.set(func(tc *tcp.Conn) { tc.SetBuffers(t.buffer, t.buffer) })
+			t.buffer = 0
+		}
 		switch {
 		case err == io.EOF:
 			t.eof = true
@@ -98,6 +108,14 @@ func (t *talker) receive() {
 			t.end(err)
 		}
 	}
+}
+
+// set changes an option of the connection. A connection that is over refuses, and is no worse for it.
+func (t *talker) set(fn func(*tcp.Conn)) {
+	_ = t.conn.Socket().Configure(func(_ sched.Time, tc *tcp.Conn) error {
+		fn(tc)
+		return nil
+	})
 }
 
 func (t *talker) wakeAt(next *time.Duration, at time.Duration) {
@@ -122,9 +140,19 @@ func (t *talker) send() {
 		if t.write > 0 {
 			n = min(n, t.write)
 		}
-		k, err := c.Send(n)
+		flags, last := t.flags, t.sent+n == t.size
+		if last != (flags == tcp.Urgent) {
+			flags = 0
+		}
+		if t.cork {
+			t.set(func(tc *tcp.Conn) { tc.SetCork(true) })
+		}
+		k, err := c.SendWith(n, flags)
 		t.sent += k
 		if t.sent == t.size {
+			if t.cork {
+				t.set(func(tc *tcp.Conn) { tc.SetCork(false) })
+			}
 			t.next, t.sent = t.next+1, 0
 		}
 		if k > 0 && t.writeGap > 0 {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/weirnet/weir/link/emul"
 	"github.com/weirnet/weir/tcp"
+	"github.com/weirnet/weir/tcp/auth"
 	"github.com/weirnet/weir/tcp/cc"
 )
 
@@ -127,7 +128,8 @@ func (t *trial) hostConfig(name string) HostConfig {
 			NoTimestamps: rarely(c, name+".nots", false, true), NoSACK: rarely(c, name+".nosack", false, true),
 			NoWindowScale:        rarely(c, name+".nowscale", false, true),
 			NoSlowStartAfterIdle: rarely(c, name+".noidle", false, true), Pacing: rarely(c, name+".pacing", false, true),
-			Reordering: rarely(c, name+".reordering", 0, 10), NoRACK: rarely(c, name+".norack", false, true), NoTLP: rarely(c, name+".notlp", false, true),
+			NotSentLowat: rarely(c, name+".lowat", 0, 3000, 20_000),
+			Reordering:   rarely(c, name+".reordering", 0, 10), NoRACK: rarely(c, name+".norack", false, true), NoTLP: rarely(c, name+".notlp", false, true),
 			NoFRTO: rarely(c, name+".nofrto", false, true), NoDSACK: rarely(c, name+".nodsack", false, true),
 			SynRetries: 20, SynAckRetries: 20, // or a path that loses three packets in ten now and then fails to open
 			SynCookies:      cookies,
@@ -196,6 +198,9 @@ func (t *trial) manner(name string, p plan) plan {
 	p.writeGap = rarely(c, name+".writegap", 0, time.Microsecond, time.Millisecond, 50*time.Millisecond)
 	p.read = mostly(c, name+".read", 0, 10_000, 1000, 100)
 	p.drains = c.pick(name+".drains", 2) == 1
+	p.cork = rarely(c, name+".cork", false, true)
+	p.flags = rarely(c, name+".flags", 0, tcp.MoreToCome, tcp.Urgent)
+	p.buffer = rarely(c, name+".buffer", 0, 4<<10, 64<<10, 1<<20)
 	p.readGap = rarely(c, name+".readgap", 0, time.Microsecond, time.Millisecond, 20*time.Millisecond)
 	if small := min(orMost(p.write), orMost(p.read)); small < 1000 {
 		p.writeGap, p.readGap = min(p.writeGap, time.Millisecond), min(p.readGap, time.Millisecond)
@@ -227,7 +232,7 @@ const testPort = 80
 func (t *trial) talk(of, to plan) (client, server *talker) {
 	client, server = t.world.talk(of), t.world.talk(to)
 	t.talkers = append(t.talkers, client, server)
-	_, err := t.b.Listen(testPort, ListenOptions{TCP: t.options("b"), FastOpen: t.fastOpen(), Accept: func(c *Conn) {
+	_, err := t.b.Listen(testPort, ListenOptions{TCP: t.options("b"), FastOpen: t.fastOpen(), Keys: t.keys(), Accept: func(c *Conn) {
 		if server.conn != nil {
 			c.Abort() // a late segment of the connection, with a cookie that is still good
 			return
@@ -247,9 +252,20 @@ func (t *trial) talk(of, to plan) (client, server *talker) {
 // fastOpen is how many Fast Open requests listeners take.
 func (t *trial) fastOpen() int { return rarely(t.choices, "fastopen", 0, 1000, 1) }
 
+// keys are those of all connections, by TCP-MD5 or TCP-AO. A middle that changes headers would make what is signed worthless.
+func (t *trial) keys() *auth.Keys {
+	if t.there != nil && t.there.Meddle != nil || t.back != nil && t.back.Meddle != nil {
+		return nil
+	}
+	secret := []byte("a secret of all")
+	md5 := &auth.Keys{MD5: []auth.MD5Key{{Key: secret}}, AcceptICMP: true}
+	ao := &auth.Keys{AO: []auth.AOKey{{SendID: 1, RecvID: 1, Key: secret}}, AcceptICMP: true}
+	return rarely(t.choices, "keys", nil, md5, ao)
+}
+
 // listen lets a host take connections, each of which carries out a plan.
 func (t *trial) listen(h *Host, p plan) *Listener {
-	l, err := h.Listen(testPort, ListenOptions{TCP: t.options(h.Name), Backlog: t.backlog, FastOpen: t.fastOpen(), Accept: func(c *Conn) {
+	l, err := h.Listen(testPort, ListenOptions{TCP: t.options(h.Name), Backlog: t.backlog, FastOpen: t.fastOpen(), Keys: t.keys(), Accept: func(c *Conn) {
 		k := t.world.talk(p)
 		t.talkers = append(t.talkers, k)
 		c.App = k.app
@@ -262,6 +278,7 @@ func (t *trial) listen(h *Host, p plan) *Listener {
 
 // dial opens a connection for a talker.
 func (t *trial) dial(from, to *Host, o DialOptions, k *talker) {
+	o.Keys = t.keys()
 	o.IPv6, o.App, o.FastOpen = t.v6, k.app, t.fastOpen() > 0 && o.LocalPort == 0
 	c, err := from.Dial(to, testPort, o)
 	if err != nil {
