@@ -41,7 +41,7 @@ func (r route) bdp() float64 { return float64(r.rate/8) * r.rtt.Seconds() }
 type cell struct {
 	route
 	loss, reorder float64
-	queue         float64  // of the bottleneck, in BDP
+	queue, mark   float64  // of the bottleneck, and how long it is when packets are marked (0: never), in BDP
 	flows         []string // congestion controls
 	start, time   time.Duration
 	seed          uint64
@@ -55,11 +55,15 @@ func (c cell) String() string {
 func (c cell) run() (stats []Stats, err error) {
 	w := New(Config{Seed: c.seed + 1})
 	config := func() HostConfig {
-		return HostConfig{TCP: &tcp.Config{SendBuffer: 256 << 20, ReceiveBuffer: 256 << 20}}
+		config := &tcp.Config{SendBuffer: 256 << 20, ReceiveBuffer: 256 << 20}
+		if c.mark > 0 {
+			config.ECN = tcp.ECNAsk
+		}
+		return HostConfig{TCP: config}
 	}
 	a, b := w.Host("sender", config()), w.Host("receiver", config())
 	w.Link(a, b, LinkConfig{
-		There: emul.Config{Rate: c.rate, Delay: c.rtt / 2, Queue: int(c.queue * c.bdp()), Loss: c.loss, Reorder: c.reorder, ReorderDepth: 10},
+		There: emul.Config{Rate: c.rate, Delay: c.rtt / 2, Queue: int(c.queue * c.bdp()), Mark: int(c.mark * c.bdp()), Loss: c.loss, Reorder: c.reorder, ReorderDepth: 10},
 		Back:  emul.Config{Delay: c.rtt / 2},
 	})
 	var flows []*Flow
@@ -311,6 +315,29 @@ func TestSharing(t *testing.T) {
 					t.Errorf("%.3f and %.3f of the link", shares[0], shares[1])
 				}
 			})
+		}
+	}
+}
+
+// TestMarks: where the queue marks packets before it is full nothing is lost, but for what slow start overshoots by, and with the response
+// of RFC 8511 a queue of a quarter of a BDP is enough for the link; BBR takes a mark in a probe for too much in flight.
+func TestMarks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	for _, tt := range []struct {
+		control string
+		least   float64
+	}{{"reno", .93}, {"cubic", .93}, {"bbr", .9}} {
+		c := cell{route: thin, queue: 4, mark: .25, flows: []string{tt.control}, start: 5 * time.Second, time: 60 * time.Second}
+		stats, err := c.run()
+		if err != nil {
+			t.Fatal(err)
+		}
+		share := stats[0].Throughput() / float64(c.rate)
+		t.Logf("%v: %.3f of the link, %v", c, share, stats[0])
+		if share < tt.least || stats[0].Retransmits > 0 {
+			t.Errorf("%v: %.3f of the link, %d lost", c, share, stats[0].Retransmits)
 		}
 	}
 }
