@@ -187,35 +187,46 @@ func (c cell) least() float64 {
 	return 0
 }
 
-// checkReordering: 1 % of the packets overtaken costs nobody more than 5 %: in each cell without random loss, and with it on average over
-// the queues, for what is lost in a cell of 17 s is chance.
+// checkReordering: that 1 % of the packets are overtaken costs nobody more than 5 %, in each cell without random loss and, for BBR, with up
+// to 1 %. What Reno and CUBIC have in 17 s with random loss is chance: see TestReordering.
 func checkReordering(t *testing.T, cells []cell, shares [][]float64) {
-	type key struct {
-		loss, queue float64
-		flow        string
-	}
-	in, out := map[key]float64{}, map[key]float64{}
-	var keys []key
 	for i, c := range cells {
-		if len(c.flows) > 1 || c.loss > .01 {
+		if c.reorder == 0 || c.loss > .01 || c.loss > 0 && !strings.HasPrefix(c.flows[0], "bbr") {
 			continue
 		}
-		k := key{c.loss, c.queue, c.flows[0]}
-		if c.loss > 0 {
-			k.queue = 0
+		for j, d := range cells {
+			d.reorder = c.reorder
+			if d.String() == c.String() && cells[j].reorder == 0 && shares[i][0] < .95*shares[j][0] {
+				t.Errorf("%v: %.3f of the link, %.3f without reordering", c, shares[i][0], shares[j][0])
+			}
 		}
-		if c.reorder > 0 {
-			in[k] += shares[i][0]
-			continue
-		}
-		if out[k] == 0 {
-			keys = append(keys, k)
-		}
-		out[k] += shares[i][0]
 	}
-	for _, k := range keys {
-		if in[k] < .95*out[k] {
-			t.Errorf("%s, loss %g %%, queue %g: reordering costs %.1f %%", k.flow, k.loss*100, k.queue, 100-100*in[k]/out[k])
+}
+
+// TestReordering: with random loss 1 % of the packets overtaken by up to ten others cost Reno and CUBIC no more than 5 %, on average over
+// many losses.
+func TestReordering(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	for _, control := range []string{"reno", "cubic"} {
+		for _, loss := range []float64{.003, .01} {
+			var with, without float64
+			for seed := range uint64(8) {
+				c := cell{route: slow, loss: loss, queue: 1, flows: []string{control}, start: 3 * time.Second, time: 40 * time.Second, seed: seed}
+				for _, sum := range []*float64{&without, &with} {
+					shares, err := c.measure()
+					if err != nil {
+						t.Fatal(err)
+					}
+					*sum += shares[0]
+					c.reorder = .01
+				}
+			}
+			t.Logf("%s, loss %g %%: %.3f of the link with reordering, %.3f without", control, loss*100, with/8, without/8)
+			if with < .95*without {
+				t.Errorf("%s, loss %g %%: reordering costs %.1f %%", control, loss*100, 100-100*with/without)
+			}
 		}
 	}
 }
