@@ -15,6 +15,7 @@ import (
 
 	"github.com/weirnet/weir"
 	"github.com/weirnet/weir/internal/nstest"
+	"github.com/weirnet/weir/link"
 )
 
 // namespace is another network namespace. It lives as long as its file is open.
@@ -98,9 +99,9 @@ type chain struct {
 
 var farAddrs = map[string]netip.Addr{"IPv4": netip.MustParseAddr("198.18.2.2"), "IPv6": netip.MustParseAddr("2001:db8:2::2")}
 
-func newChain(t *testing.T, mtu int, plain bool) *chain {
+func newChain(t *testing.T, mtu int, plain bool, wrap func(link.Device) link.Device) *chain {
 	forward(t)
-	w := newWorld(t, options{plain: plain, iface: weir.InterfaceConfig{Gateway4: v4.kernel, Gateway6: v6.kernel}})
+	w := newWorld(t, options{plain: plain, wrap: wrap, iface: weir.InterfaceConfig{Gateway4: v4.kernel, Gateway6: v6.kernel}})
 	middle, far := newNamespace(t), newNamespace(t)
 	veth(t, namespace{}, "narrow0", middle, "narrow1", mtu)
 	veth(t, middle, "wide0", far, "wide1", 1500)
@@ -131,7 +132,7 @@ func newChain(t *testing.T, mtu int, plain bool) *chain {
 func TestPathMTU(t *testing.T) {
 	const narrow = 1300
 	inBothModes(t, func(t *testing.T, plain bool) {
-		c := newChain(t, narrow, plain)
+		c := newChain(t, narrow, plain, nil)
 		for _, f := range c.families {
 			far := farAddrs[f.name]
 			headers := 20 + 20 + 12 // IPv4, TCP, timestamps
