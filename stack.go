@@ -44,6 +44,8 @@ type Config struct {
 	// Pacing spreads what the congestion window allows over the round trip also under congestion control that has no rate of its own
 	// ("cubic", "reno"); "bbr" always does.
 	Pacing bool
+	// MTUProbing says when connections look for the MTU of their path by larger and smaller segments (RFC 4821), beside what ICMP tells.
+	MTUProbing MTUProbing
 	// NotSentLowat makes Write wait while a connection has so many bytes that were written and never sent (TCP_NOTSENT_LOWAT); 0: only the
 	// send buffer's limit counts.
 	NotSentLowat int
@@ -81,6 +83,16 @@ type Config struct {
 	// Buffers is where the memory of packets and queues comes from; nil: a pool of the stack's own. Tests give one that checks.
 	Buffers *buffer.Pool
 }
+
+// MTUProbing says when connections probe for the MTU of their path.
+type MTUProbing = tcp.MTUProbing
+
+// When connections probe; in parentheses the value of the Linux kernel's net.ipv4.tcp_mtu_probing that does the same.
+const (
+	MTUProbeBlackHole = tcp.MTUProbeBlackHole // when full segments seem to get lost for their size, the default (1)
+	MTUProbeOff       = tcp.MTUProbeOff       // never (0)
+	MTUProbeAlways    = tcp.MTUProbeAlways    // from the start (2)
+)
 
 // SynCookies says when listeners use SYN cookies.
 type SynCookies = tcp.CookieMode
@@ -146,6 +158,7 @@ func New(c Config) (*Stack, error) {
 		Packets: packet.NewPool(c.Buffers),
 		TCP: &tcp.Config{
 			SendBuffer: c.SendBuffer, ReceiveBuffer: c.ReceiveBuffer, Congestion: c.Congestion, Pacing: c.Pacing, NotSentLowat: c.NotSentLowat,
+			MTUProbing: c.MTUProbing,
 			ECN: c.ECN, ECNControl: c.ECNControl, SynCookies: c.SynCookies, SynAckRetries: c.SynAckRetries, AbortOnOverflow: c.AbortOnOverflow,
 		},
 		Memory: c.Memory, Forward: c.Forward, MaxPending: c.MaxPendingRequests, Backlog: c.Backlog, MaxOrphans: c.MaxOrphans, Trace: c.Trace,
