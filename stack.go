@@ -159,7 +159,7 @@ func New(c Config) (*Stack, error) {
 		TCP: &tcp.Config{
 			SendBuffer: c.SendBuffer, ReceiveBuffer: c.ReceiveBuffer, Congestion: c.Congestion, Pacing: c.Pacing, NotSentLowat: c.NotSentLowat,
 			MTUProbing: c.MTUProbing,
-			ECN: c.ECN, ECNControl: c.ECNControl, SynCookies: c.SynCookies, SynAckRetries: c.SynAckRetries, AbortOnOverflow: c.AbortOnOverflow,
+			ECN:        c.ECN, ECNControl: c.ECNControl, SynCookies: c.SynCookies, SynAckRetries: c.SynAckRetries, AbortOnOverflow: c.AbortOnOverflow,
 		},
 		Memory: c.Memory, Forward: c.Forward, MaxPending: c.MaxPendingRequests, Backlog: c.Backlog, MaxOrphans: c.MaxOrphans, Trace: c.Trace,
 	})
