@@ -18,6 +18,7 @@ func TestFound(t *testing.T) {
 		{"the same, when the RTO had been backed off", 21039, "scenario=18 a.cc=2 a.nosack=1 b.nots=1 v6=1 ab.loss=5 how=1 b.read=3 " +
 			"b.readgap=2 a.mss=1"},
 		{"deferred accepts took data without a look at the memory budget", 37184, "scenario=7 b.memory=1 number=7 apart=1 b.defer=1"},
+		{"a simultaneous open in which only one SYN has room for timestamps beside TCP-MD5", 10055, "scenario=3 b.nosack=1 keys=1"},
 		{"Output changed its mind about pacing", 521, "scenario=9 a.cc=2 mtu=3 routers=1 ab.loss=3 ab.reorder=1 ab.corrupt=1 ba.jitter=1 " +
 			"ba.loss=1 every=1 b.size=1"},
 	} {

@@ -77,7 +77,7 @@ func crowded(authSpace uint8) bool {
 // synOptions are the options of our SYN: all that the configuration allows.
 func (c *Conn) synOptions(o *wire.TCPOptions) {
 	*o = wire.TCPOptions{HasMSS: true, MSS: c.ourMSS, SACKPermitted: !c.cfg.NoSACK}
-	if !c.cfg.NoTimestamps && !(o.SACKPermitted && crowded(c.authSpace)) {
+	if c.offersTimestamps() {
 		o.TS, o.TSVal = true, timestamp(c.now, c.tsOffset)
 	}
 	if !c.cfg.NoWindowScale {
@@ -102,4 +102,9 @@ func announcedMSS(mss int) uint16 { return uint16(min(max(mss, minMSS), 65535)) 
 // timestamp is TSval at now: a clock of milliseconds (RFC 7323 §5.4) from a secret start.
 func timestamp(now sched.Time, offset uint32) uint32 {
 	return uint32(uint64(now)/uint64(time.Millisecond)) + offset
+}
+
+// offersTimestamps: our SYN does (RFC 7323 §3.2). Beside a signature there is room for them or for SACK.
+func (c *Conn) offersTimestamps() bool {
+	return !c.cfg.NoTimestamps && (c.cfg.NoSACK || !crowded(c.authSpace))
 }

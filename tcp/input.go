@@ -211,6 +211,7 @@ func (c *Conn) arriveSynSent(seg *Segment) {
 	}
 	h := handshake{ourMSS: c.ourMSS, sndMSS: c.peerMSS, authSpace: c.authSpace}
 	h.agree(c.cfg, int(c.recvLimit), &seg.Options)
+	h.ts = h.ts && c.offersTimestamps() // a peer that opens at the same time offers what it likes
 	c.adopt(&h)
 	c.rcvNxt = seg.Seq + 1
 	c.rcvAdv = c.rcvNxt + Seq(c.firstWindow())
