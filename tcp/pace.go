@@ -10,8 +10,9 @@ import (
 // pace is when what may be sent: the connection sends at most so much at once as a millisecond takes, and the next of it when the time
 // that this takes at the pacing rate has passed (draft-ietf-ccwg-bbr-06 §5.6.2). Only a connection that is paced has it.
 type pace struct {
-	next sched.Time // C.next_send_time
-	most int64      // bytes per second that the application allows; 0: no limit
+	next   sched.Time // C.next_send_time
+	most   int64      // bytes per second that the application allows; 0: no limit
+	behind bool       // the latest segment left later than its time by more than its gap
 }
 
 // Factors of the rate at which a window is paced if congestion control has no rate of its own, in percent: as Linux has them.
@@ -76,8 +77,11 @@ func (c *Conn) paced(f *flight) bool {
 	if c.rare == nil || !c.is(mayPace) {
 		return false
 	}
-	if p := &c.rare.pace; p.next <= c.now {
-		if !held {
+	p := &c.rare.pace
+	behind := p.behind
+	p.behind = false
+	if p.next <= c.now {
+		if !held && !behind {
 			p.next = c.now // what was not used is lost
 		}
 		return false
@@ -85,7 +89,7 @@ func (c *Conn) paced(f *flight) bool {
 	if c.pacingRate() == 0 {
 		return false
 	}
-	if p := &c.rare.pace; p.most == 0 {
+	if p.most == 0 {
 		// A model that thinks little of the path makes nobody wait for longer than a loss would.
 		if p.next = min(p.next, c.lastSent.Add(c.rto(f))); p.next <= c.now {
 			return false
@@ -101,8 +105,11 @@ func (c *Conn) paced(f *flight) bool {
 	return f.held
 }
 
-// spend sets when the next segment may be sent after one of n bytes. If this one had to wait and then left late, for a timer is never
-// exact, that is made good, but for no more than half of the gap.
+// mostLate is the lateness of a timer that is made good, on paths whose round trip is four times that; on others it is less.
+const mostLate = 5 * time.Millisecond
+
+// spend sets when the next segment may be sent after one of n bytes. If this one had to wait and then left late, that is made good: a
+// timer is never exact, and on a busy machine it is milliseconds late, which would else be the rate that a model of the path measures next.
 func (c *Conn) spend(n int) {
 	r := c.pacingRate()
 	if r == 0 {
@@ -113,7 +120,9 @@ func (c *Conn) spend(n int) {
 	}
 	p := &c.rare.pace
 	gap := time.Duration(int64(n) * int64(time.Second) / r)
-	p.next = c.now.Add(gap - min(max(c.now.Sub(p.next), 0), gap/2))
+	late := max(c.now.Sub(p.next), 0)
+	p.next = c.now.Add(gap - min(late, max(gap/2, min(mostLate, c.rtt.min/4))))
+	p.behind = p.next <= c.now
 }
 
 // quantum is the largest super-segment at the pacing rate, in bytes.

@@ -83,6 +83,35 @@ func TestPacingLate(t *testing.T) {
 	wait(gap / 2)
 }
 
+// A timer that is later than a gap is made good at once, for 5 ms or a quarter of the least round trip at the most: else a busy machine
+// would look like a slow path.
+func TestPacingVeryLate(t *testing.T) {
+	pool := buffer.NewPool(buffer.Options{})
+	d := newDuo(t, &Config{Buffers: pool}, &Config{Buffers: pool}, Params{MSS: 1460})
+	c := d.conn[0]
+	c.rtt.min = 8 * time.Millisecond
+	c.SetMaxPacingRate(2896e3)
+	var src buffer.Buffer
+	src.SetPool(pool)
+	d.write(t, 0, &src, make([]byte, 30*1448))
+	for _, step := range []struct {
+		late time.Duration
+		want int // segments, at 500 µs each
+	}{{0, 1}, {1500 * time.Microsecond, 4}, {10 * time.Millisecond, 5}, {0, 1}} {
+		if c.Unsent() < 30*1448 {
+			d.now = c.Deadline()
+		}
+		d.now = d.now.Add(step.late)
+		n := 0
+		for ; c.Output(d.now, &d.seg); n++ {
+			d.seg.Payload.Clear()
+		}
+		if n != step.want {
+			t.Errorf("%v late: %d segments, want %d", step.late, n, step.want)
+		}
+	}
+}
+
 // What has no rate is not paced: no call asks for the time.
 func TestUnpaced(t *testing.T) {
 	pool := buffer.NewPool(buffer.Options{})
