@@ -8,7 +8,7 @@ import (
 )
 
 var (
-	seeds   = flag.Uint64("seeds", 300, "how many seeds to run")
+	seeds   = flag.Uint64("seeds", 2000, "how many seeds to run")
 	first   = flag.Uint64("first", 1, "the first of them")
 	oneSeed = flag.Uint64("seed", 0, "run this seed alone, with a trace of its packets")
 	only    = flag.Int("only", -1, "run this scenario alone")

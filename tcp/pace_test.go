@@ -97,7 +97,7 @@ func TestPacingVeryLate(t *testing.T) {
 	for _, step := range []struct {
 		late time.Duration
 		want int // segments, at 500 µs each
-	}{{0, 1}, {1500 * time.Microsecond, 4}, {10 * time.Millisecond, 5}, {0, 1}} {
+	}{{0, 1}, {1500 * time.Microsecond, 4}, {10 * time.Millisecond, 5}} {
 		if c.Unsent() < 30*1448 {
 			d.now = c.Deadline()
 		}
