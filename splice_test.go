@@ -56,10 +56,10 @@ type halfCloser interface {
 // TestSplice relays both ways between every pair of kinds.
 func TestSplice(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	kinds := map[string]func() (net.Conn, net.Conn){
-		"weir": func() (net.Conn, net.Conn) { return tcpPair(t, weir.Config{}, pipe.Options{}) },
-		"host": func() (net.Conn, net.Conn) { return hostPair(t) },
-		"other": func() (net.Conn, net.Conn) { // no fast path
+	kinds := map[string]func(*testing.T) (net.Conn, net.Conn){
+		"weir": func(t *testing.T) (net.Conn, net.Conn) { return tcpPair(t, weir.Config{}, pipe.Options{}) },
+		"host": func(t *testing.T) (net.Conn, net.Conn) { return hostPair(t) },
+		"other": func(t *testing.T) (net.Conn, net.Conn) { // no fast path
 			x, y := hostPair(t)
 			return x, struct{ halfCloser }{y.(halfCloser)}
 		},
@@ -67,8 +67,8 @@ func TestSplice(t *testing.T) {
 	for left, makeLeft := range kinds {
 		for right, makeRight := range kinds {
 			t.Run(left+" and "+right, func(t *testing.T) {
-				x, a := makeLeft()
-				y, b := makeRight()
+				x, a := makeLeft(t)
+				y, b := makeRight(t)
 				defer x.Close()
 				defer y.Close()
 				there, back := noise(1, 3_000_000), noise(2, 1_000_000)

@@ -28,7 +28,7 @@ The language, and what weir's dialect has beside it, is described in docs/drill.
   weir drill drill/testdata          # every script there`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return errors.New("say which scripts to run: weir drill FILE|DIRECTORY...")
+				return errors.New("say which scripts to run, as in: weir drill FILE")
 			}
 			return nil
 		},
