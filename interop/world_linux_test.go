@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/weirnet/weir"
 	"github.com/weirnet/weir/buffer"
@@ -247,9 +249,14 @@ func addrPort(a net.Addr) netip.AddrPort { return netip.MustParseAddrPort(a.Stri
 // sysctl sets a parameter of the kernel in this namespace, "net/ipv4/ip_forward".
 func sysctl(t testing.TB, name, value string) {
 	t.Helper()
-	if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0); os.IsNotExist(err) {
+	err := os.WriteFile("/proc/sys/"+name, []byte(value), 0)
+	switch {
+	case err == nil:
+	case os.IsNotExist(err):
 		t.Skipf("this kernel has no %s", strings.ReplaceAll(name, "/", "."))
-	} else if err != nil { // in containers /proc/sys may be read-only
+	case errors.Is(err, unix.EINVAL):
+		t.Skipf("this kernel does not know %s=%s", strings.ReplaceAll(name, "/", "."), value)
+	default: // in containers /proc/sys may be read-only
 		nstest.Missing(t, "tun", err.Error())
 	}
 }
