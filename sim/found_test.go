@@ -19,6 +19,10 @@ func TestFound(t *testing.T) {
 			"b.readgap=2 a.mss=1"},
 		{"deferred accepts took data without a look at the memory budget", 37184, "scenario=7 b.memory=1 number=7 apart=1 b.defer=1"},
 		{"a simultaneous open in which only one SYN has room for timestamps beside TCP-MD5", 10055, "scenario=3 b.nosack=1 keys=1"},
+		{"a D-SACK that undid something ended the backoff of zero-window probes", 1105315, "scenario=5 ab.reorder=2 ab.depth=3 ab.rate=4 buffer=1 " +
+			"b.mss=1 keys=1"},
+		{"the window closed on corked data, and the persist timer waited for the cork", 1110001, "scenario=10 b.rcvbuf=6 mtu=1 ba.reorder=3 " +
+			"acks=2 a.write=2 a.writegap=3 a.cork=1 a.buffer=1 b.size=2"},
 		{"Output changed its mind about pacing", 521, "scenario=9 a.cc=2 mtu=3 routers=1 ab.loss=3 ab.reorder=1 ab.corrupt=1 ba.jitter=1 " +
 			"ba.loss=1 every=1 b.size=1"},
 	} {

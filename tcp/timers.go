@@ -70,7 +70,8 @@ func (c *Conn) userTimeLimit() time.Duration { return time.Duration(c.userTimeou
 // startPersist starts the persist timer: there is something to send, nothing is in flight whose ACK could open the window, and the
 // window is closed or too small (RFC 9293 §3.8.6.1).
 func (c *Conn) startPersist(f *flight) {
-	if c.sndUna != c.sndNxt || f.persist || f.corkAt != sched.Never || c.Unsent() == 0 && !c.finPending() {
+	corked := f.corkAt != sched.Never && c.sndWnd > 0
+	if c.sndUna != c.sndNxt || f.persist || corked || c.Unsent() == 0 && !c.finPending() {
 		return
 	}
 	f.persist = true

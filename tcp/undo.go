@@ -167,7 +167,9 @@ func (c *Conn) undo(f *flight, marked bool) {
 		return
 	}
 	c.expectDuplicates(f)
-	f.backoff, f.expiries = 0, 0
+	if !f.persist { // whose backoff is its own
+		f.backoff, f.expiries = 0, 0
+	}
 	if f.phase >= phaseFast {
 		f.phase, f.frto = phaseOpen, frtoOff
 		f.dupAcks, f.dupBytes = 0, 0
