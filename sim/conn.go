@@ -84,6 +84,7 @@ type Listener struct {
 func (h *Host) Listen(port uint16, o ListenOptions) (*Listener, error) {
 	l := &Listener{ListenOptions: o}
 	h.cookies = h.cookies || o.Backlog > 0
+	h.fastOpens = h.fastOpens || o.FastOpen > 0
 	var err error
 	l.l, err = h.stack.ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), stack.ListenOptions{
 		TCP: o.TCP, Backlog: o.Backlog, FastOpen: o.FastOpen, Keys: o.Keys, Notifier: l, Make: func() *stack.TCP { return &h.newConn().sock },

@@ -25,6 +25,13 @@ func TestFound(t *testing.T) {
 			"acks=2 a.write=2 a.writegap=3 a.cork=1 a.buffer=1 b.size=2"},
 		{"Output changed its mind about pacing", 521, "scenario=9 a.cc=2 mtu=3 routers=1 ab.loss=3 ab.reorder=1 ab.corrupt=1 ba.jitter=1 " +
 			"ba.loss=1 every=1 b.size=1"},
+		{"a SYN cookie offered a smaller window when its SYN came again and memory was short", 1105239, "scenario=14 hosts=1 ar.delay=3 ar.jitter=1 " +
+			"b.cc=2 rb.rate=5 c.cookies=1 c.tick=3 c.memory=2 c.cc=2 c.nots=1 cr.delay=4 cr.loss=4 cr.reorder=1 rc.loss=2 rc.reorder=1 " +
+			"d.cc=2 dr.delay=4 dr.rate=1 d.mss=1 dc=7"},
+		{"the same", 1110716, "scenario=14 a.cookies=1 a.memory=1 a.nots=1 ar.loss=4 ra.dup=2 br.loss=4 br.corrupt=1 rb.loss=4 rb.reorder=1 " +
+			"cr.rate=4 cr.queue=3 rc.dup=2 a.mss=1 ca=7 ab=1 ac=1"},
+		{"a Fast Open SYN that came again after the end was taken for the same connection", 1124398, "scenario=7 ab.delay=1 ab.dup=2 " +
+			"ab.reorder=1 ab.depth=1 ba.delay=1 fastopen=1"},
 	} {
 		set, err := parseChoices(f.set)
 		if err != nil {

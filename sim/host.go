@@ -24,17 +24,18 @@ type HostConfig struct {
 
 // Host is a stack.
 type Host struct {
-	Name    string
-	world   *World
-	config  HostConfig
-	clock   sched.Clock
-	stack   *stack.Stack
-	packets *packet.Pool
-	ports   []*port
-	cookies bool // a late segment with a SYN cookie may begin the same connection anew
-	watches map[tuple]*watch
-	last    *watch // the one used last
-	lastKey tuple
+	Name      string
+	world     *World
+	config    HostConfig
+	clock     sched.Clock
+	stack     *stack.Stack
+	packets   *packet.Pool
+	ports     []*port
+	cookies   bool // a late segment with a SYN cookie may begin the same connection anew
+	fastOpens bool // and so may a late SYN with a Fast Open cookie
+	watches   map[tuple]*watch
+	last      *watch // the one used last
+	lastKey   tuple
 }
 
 // tuple names a connection from one end's point of view.

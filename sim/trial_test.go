@@ -13,18 +13,19 @@ import (
 // trial is one run: a world made by choices, and the talkers in it.
 type trial struct {
 	*choices
-	world   *World
-	talkers []*talker
-	mayFail bool          // connections may break off
-	limit   time.Duration // in which all must be done
-	a, b    *Host
-	there   *Way // of the link that is bad, from a's side to b's
-	back    *Way
-	bad     *Link
-	v6      bool
-	backlog int    // of the listeners; 0: the default
-	cut     bool   // nobody reaches anybody in the end
-	opened  func() // when the server of talk has its connection; nil: nothing
+	world      *World
+	talkers    []*talker
+	mayFail    bool          // connections may break off
+	duplicates bool          // some link duplicates packets
+	limit      time.Duration // in which all must be done
+	a, b       *Host
+	there      *Way // of the link that is bad, from a's side to b's
+	back       *Way
+	bad        *Link
+	v6         bool
+	backlog    int    // of the listeners; 0: the default
+	cut        bool   // nobody reaches anybody in the end
+	opened     func() // when the server of talk has its connection; nil: nothing
 }
 
 // maxTrialSteps bounds a run: the longest take some 100,000.
@@ -143,7 +144,7 @@ func (t *trial) hostConfig(name string) HostConfig {
 // way chooses what a direction of the bad link does.
 func (t *trial) way(name string) emul.Config {
 	c := t.choices
-	return emul.Config{
+	e := emul.Config{
 		Delay:     one(c, name+".delay", time.Millisecond, 0, 100*time.Microsecond, 10*time.Millisecond, 50*time.Millisecond, 300*time.Millisecond),
 		Jitter:    rarely(c, name+".jitter", 0, time.Millisecond, 20*time.Millisecond),
 		Loss:      mostly(c, name+".loss", 0, 0.001, 0.01, 0.05, 0.2, 0.3),
@@ -154,6 +155,8 @@ func (t *trial) way(name string) emul.Config {
 		Mark:    rarely(c, name+".mark", 0, 3000, 15_000),
 		Queue:   one(c, name+".queue", 0, 100_000, 30_000, 10_000, 3000),
 	}
+	t.duplicates = t.duplicates || e.Duplicate > 0
+	return e
 }
 
 // pair makes the hosts a and b, with a bad link between them or, by way of one or two routers, in the middle.
@@ -250,7 +253,12 @@ func (t *trial) talk(of, to plan) (client, server *talker) {
 }
 
 // fastOpen is how many Fast Open requests listeners take.
-func (t *trial) fastOpen() int { return rarely(t.choices, "fastopen", 0, 1000, 1) }
+func (t *trial) fastOpen() int {
+	n := rarely(t.choices, "fastopen", 0, 1000, 1)
+	// A SYN that comes again after the end makes another connection (RFC 7413 §2.1), of which the client knows nothing.
+	t.mayFail = t.mayFail || n > 0 && t.duplicates
+	return n
+}
 
 // keys are those of all connections, by TCP-MD5 or TCP-AO. A middle that changes headers would make what is signed worthless.
 func (t *trial) keys() *auth.Keys {

@@ -246,7 +246,7 @@ func (w *watch) acknowledges(v *view) error {
 	if ack > w.peer.top {
 		return fmt.Errorf("acknowledges %d, of which %d were sent", ack, w.peer.top)
 	}
-	if ack < w.acked && w.host.cookies { // it has forgotten the connection, and begun it anew
+	if ack < w.acked && w.forgot(v) {
 		w.acked, w.edge = ack, 0
 	}
 	if ack < w.acked {
@@ -264,6 +264,14 @@ func (w *watch) acknowledges(v *view) error {
 	}
 	w.edge = max(w.edge, edge)
 	return nil
+}
+
+// forgot reports whether a segment may be of a host that has forgotten the connection and begun it anew, with the same numbers: by a SYN
+// cookie, or by a duplicate of a SYN that has a Fast Open cookie and comes after the end (RFC 7413 §2.1: a server takes it again). Then
+// its own number is another one (RFC 6528 §3), unless all that happens within 4 µs; but here it may happen at one instant. Only a new
+// connection answers with a SYN when the last one was acknowledged.
+func (w *watch) forgot(v *view) bool {
+	return w.host.cookies || w.host.fastOpens && w.una > 0 && v.tcp.Flags()&wire.SYN != 0
 }
 
 // sendsData checks the place of a segment that the end sends, and its size.

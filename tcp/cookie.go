@@ -40,6 +40,10 @@ const (
 	cookieMSSBits  = 3
 	cookieTickMask = 3
 
+	// A cookie does not tell the window that its SYN-ACK offered, and none of that may be taken back (RFC 9293 §3.8.6): it is always the same,
+	// however much memory others hold. The connection's own window then grows no further than its share.
+	cookieShare = 0 // no limit
+
 	cookieOptionBits = 6 // of TSval, which so tells up to 64 ms less than the time
 	cookieNoWScale   = 15
 	cookieSACK       = 1 << 4
@@ -76,6 +80,7 @@ func (k *CookieKeys) Rotate(now sched.Time, key siphash.Key) *CookieKeys {
 // SynAck fills reply with the SYN-ACK that answers a SYN by a cookie. ISS of p is not looked at.
 func (k *CookieKeys) SynAck(cfg *Config, now sched.Time, syn *Segment, p Params, local, remote netip.AddrPort, reply *Segment) {
 	var r SynRecv
+	p.Share = cookieShare
 	r.Init(cfg, now, syn, p)
 	options := r.cookieOptions()
 	t := newCookieTuple(local, remote, r.irs)
@@ -112,7 +117,7 @@ func (k *CookieKeys) Check(cfg *Config, now sched.Time, ack *Segment, p Params, 
 	if !ok {
 		return false
 	}
-	p.ISS = iss
+	p.ISS, p.Share = iss, cookieShare
 	*r = SynRecv{handshake: newHandshake(ack.Seq-1, p), due: sched.Never, replied: now, open: true}
 	r.restore(ack, mss, options)
 	r.sentAt = now.Add(-age)

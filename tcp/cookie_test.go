@@ -126,6 +126,37 @@ func TestCookieMakesConnection(t *testing.T) {
 	}
 }
 
+// RFC 9293 §3.8.6: the window of the SYN-ACK is not taken back, whatever became of the memory since, by the SYN-ACK that answers the SYN when
+// it comes again, nor by the connection.
+func TestCookieImpliesWindow(t *testing.T) {
+	for _, o := range []wire.TCPOptions{{}, fullOptions} {
+		for _, shares := range [][2]int{{1 << 20, 20 << 10}, {20 << 10, 1 << 20}, {0, 1}} {
+			b := newCookieBench(o)
+			b.p.Share = shares[0]
+			b.answer()
+			first := b.reply
+			b.p.Share = shares[1]
+			b.answer()
+			if b.reply.Seq != first.Seq || b.reply.Window != first.Window {
+				t.Errorf("shares %d: the SYN-ACK offers %d, then %d", shares, first.Window, b.reply.Window)
+			}
+			a := b.ack()
+			r, ok := b.check(0, a)
+			if !ok {
+				t.Fatal("refused")
+			}
+			var c Conn
+			c.Accept(b.cfg, b.now, &r, a)
+			c.SetShare(shares[1], shares[1])
+			c.set(ackNow)
+			var seg Segment
+			if !c.Output(b.now, &seg) || int(seg.Window)<<c.rcvWScale <= int(first.Window)-1<<c.rcvWScale {
+				t.Errorf("shares %d: the SYN-ACK offers %d, the connection %d", shares, first.Window, int(seg.Window)<<c.rcvWScale)
+			}
+		}
+	}
+}
+
 // Every field that the cookie was made of must be the same in the ACK.
 func TestCookieChecksAllFields(t *testing.T) {
 	b := newCookieBench(fullOptions)

@@ -31,6 +31,7 @@ type handshake struct {
 	sndMSS   uint16 // the peer's announced MSS, made sane: what we may send (the path's limit is ourMSS)
 	ourMSS   uint16 // what we announced: the path's limit as well
 	window   uint16 // what the SYN-ACK offered, as on the wire (never scaled in a SYN)
+	share    share  // of Params: bounds window
 	// Shifts; both 0 unless both sides sent the option (RFC 7323 §2.2).
 	sndWScale, rcvWScale uint8
 	authSpace            uint8 // of Params
@@ -66,6 +67,7 @@ func (h *handshake) agree(cfg *Config, buffer int, o *wire.TCPOptions) {
 func newHandshake(irs Seq, p Params) handshake {
 	return handshake{
 		iss: p.ISS, irs: irs, tsOffset: p.TSOffset, gsoMax: int32(min(p.GSOMax, 1<<30)), ourMSS: announcedMSS(p.MSS), sndMSS: p.peerMSS(), authSpace: uint8(p.AuthSpace), ipv6: p.IPv6,
+		share: shareOf(p.Share),
 	}
 }
 

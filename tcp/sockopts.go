@@ -122,7 +122,7 @@ func (r *SynRecv) Configure(cfg *Config, o *Options) {
 	r.options = o
 	r.ourMSS = o.clampMSS(r.ourMSS)
 	buffer := o.receiveBuffer(cfg)
-	r.window = initialWindow(buffer)
+	r.window = initialWindow(min(buffer, r.share.bytes()))
 	if r.wscale {
 		r.rcvWScale = windowScale(buffer)
 	}

@@ -49,6 +49,19 @@ func TestOptionsOfSYN(t *testing.T) {
 	}
 }
 
+// What others leave of the memory bounds the window of a SYN-ACK, also if the record is configured late.
+func TestConfigureKeepsShare(t *testing.T) {
+	for o, want := range map[*Options]uint16{nil: 20 << 10, {ReceiveBuffer: 1 << 20}: 20 << 10, {ReceiveBuffer: 18 << 10}: 18 << 10} {
+		var r SynRecv
+		var reply Segment
+		r.Init(&Config{}, t0, &Segment{Seq: 9, Flags: wire.SYN, Options: allOptions}, Params{ISS: 1, MSS: 1460, Share: 20 << 10})
+		r.Configure(&Config{}, o)
+		if r.Open(t0, &reply); reply.Window != want {
+			t.Errorf("%+v: a window of %d, want %d", o, reply.Window, want)
+		}
+	}
+}
+
 // An accepted connection has what its listener's options say from its first instant.
 func TestOptionsOfAccepted(t *testing.T) {
 	o := &Options{SendBuffer: 10000, MSS: 600, Congestion: "reno", Nagle: true, UserTimeout: 9 * time.Second,

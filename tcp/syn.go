@@ -52,7 +52,6 @@ func (r *SynRecv) Init(cfg *Config, now sched.Time, syn *Segment, p Params) {
 	r.agree(cfg, 0, &syn.Options)
 	r.ecn.noteSYN(syn)
 	r.Configure(cfg, p.Options)
-	r.window = uint16(min(int(r.window), shareOf(p.Share).bytes()))
 }
 
 // Open fills reply with the SYN-ACK and starts its retransmission. Called again it does the same again.
