@@ -92,7 +92,10 @@ func (s *Stack) HandleTCP(handler func(*TCPRequest)) {
 func (r *TCPRequest) Accept(ctx context.Context) (*TCPConn, error) {
 	c := r.stack.newTCPConn("tcp")
 	o, _ := options(nil, SockOpts{}) // without Control there is no error
-	err := r.inner.Accept(&c.sock, o.tcp())
+	err := net.ErrClosed
+	if r.stack.ctx.Err() == nil { // the end of Context is the end, though the socket layer may not have heard of Close yet
+		err = r.inner.Accept(&c.sock, o.tcp())
+	}
 	if err == nil {
 		if err = c.accepted(ctx); err != nil {
 			r.inner.Cancel()
