@@ -32,6 +32,10 @@ func TestFound(t *testing.T) {
 			"cr.rate=4 cr.queue=3 rc.dup=2 a.mss=1 ca=7 ab=1 ac=1"},
 		{"a Fast Open SYN that came again after the end was taken for the same connection", 1124398, "scenario=7 ab.delay=1 ab.dup=2 " +
 			"ab.reorder=1 ab.depth=1 ba.delay=1 fastopen=1"},
+		{"what was kept behind a hole kept out what fills it, once the receive buffer had been lowered", 1117737, "scenario=13 a.cc=2 " +
+			"a.nosack=1 mtu=3 ab.queue=4 ba.delay=1 at=218 gap=1 b.buffer=1 keys=1"},
+		{"the same, with loss and duplicates", 1125880, "b.cc=2 b.nosack=1 ab.jitter=1 ba.loss=4 ba.dup=2 ba.corrupt=2 a.size=4 " +
+			"a.buffer=1 b.size=7 b.write=2"},
 	} {
 		set, err := parseChoices(f.set)
 		if err != nil {

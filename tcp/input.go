@@ -306,7 +306,12 @@ func (c *Conn) trimText(seg *Segment) bool {
 		seg.Flags &^= wire.FIN
 	}
 	if c.charged() > 2*c.promised()+chunkSlack {
-		return false // badly packed beyond what deliver makes good: the peer sends it again
+		// What was promised becomes less with each byte that is read while the window stays where it is, and what is behind a hole
+		// must not keep out what fills it.
+		c.prune()
+		if c.charged() > 2*c.promised()+chunkSlack {
+			return false // badly packed beyond what deliver makes good: the peer sends it again
+		}
 	}
 	return seg.Payload.Size() > 0
 }

@@ -58,3 +58,43 @@ func TestOfferedIsTaken(t *testing.T) {
 		}
 	}
 }
+
+// A receive buffer that is lowered keeps what came behind a hole only while that is in proportion to what was offered, which becomes less as the
+// hole is filled and read: what is behind must never keep out what is next.
+func TestHoleIsFilledThoughBufferIsLowered(t *testing.T) {
+	pool := buffer.NewPool(buffer.Options{})
+	d := newDuo(t, &Config{Buffers: pool, NoTimestamps: true}, &Config{Buffers: pool, NoTimestamps: true}, Params{MSS: 1460, GSOMax: 1460})
+	c := d.conn[1]
+	c.rcvWnd = 128 << 10 // as if tuned
+	c.set(ackNow)
+	d.flush()
+	const small, full = 300, 1400 // each takes 2 KB of memory
+	offered := c.offered()
+	c.SetBuffers(0, offered)
+	var got buffer.Buffer
+	got.SetPool(pool)
+	begin := c.rcvNxt
+	send := func(seq Seq, size int) {
+		seg := Segment{Seq: seq, Ack: c.sndNxt, Flags: 0x10, Window: 1000, Segs: 1}
+		seg.Payload.SetPool(pool)
+		seg.Payload.Append(make([]byte, size))
+		d.now += 1000
+		c.Input(d.now, &seg)
+		seg.Payload.Clear()
+		c.ReadDone(d.now, c.Read(&got, 1<<30))
+		got.Clear()
+		for c.Output(d.now, &d.seg) {
+			d.seg.Payload.Clear()
+		}
+	}
+	end := begin + Seq(offered)
+	for seq := begin + Seq(offered/2); (seq + small).Before(end); seq += 2 * small { // islands, of which some are dropped, and some stay
+		send(seq, small)
+	}
+	c.SetBuffers(0, 4<<10)
+	for seq := begin; (seq + full).Before(end); seq += full {
+		if send(seq, full); c.rcvNxt.Before(seq + full) {
+			t.Fatalf("byte %d of %d that were offered, the next in order, is refused: %d bytes of memory are used", seq.minus(begin), offered, c.charged())
+		}
+	}
+}
