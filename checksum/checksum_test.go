@@ -99,6 +99,27 @@ func TestCombineSplits(t *testing.T) {
 	}
 }
 
+// What vector instructions sum is what Go sums, whatever the address, and with the carries of the largest words.
+func TestSumWide(t *testing.T) {
+	if !wide {
+		t.Skip("no vector instructions")
+	}
+	for _, all := range [][]byte{pattern(1024), make([]byte, 1024), bytes.Repeat([]byte{0xff}, 1024)} {
+		for at := range 64 {
+			for n := wideBlock; at+n <= len(all); n += wideBlock {
+				b := all[at : at+n]
+				if got, want := fold(sumWide(b)), fold(sumWords(b)); got != want {
+					t.Fatalf("%d bytes at %d: %04X, want %04X", n, at, got, want)
+				}
+			}
+		}
+	}
+	ones := bytes.Repeat([]byte{0xff}, 64<<20)
+	if got := fold(sumWide(ones)); got != 0xffff {
+		t.Errorf("%d ones: %04X", len(ones), got)
+	}
+}
+
 // RFC 1624 §4's example, in which eqn. 2 would give the other zero.
 func TestUpdate16RFC1624(t *testing.T) {
 	if got := Update16(0xdd2f, 0x5555, 0x3285); got != 0x0000 {
@@ -187,10 +208,21 @@ func TestNoAllocations(t *testing.T) {
 func FuzzSum(f *testing.F) {
 	f.Add([]byte{0xe3, 0x4f, 0x23, 0x96, 0x44, 0x27, 0x99, 0xf3}, uint16(0), uint16(3))
 	f.Add(pattern(259), uint16(0xffff), uint16(130))
+	f.Add(bytes.Repeat([]byte{0xff}, 1449), uint16(1), uint16(601))
 	f.Fuzz(func(t *testing.T, b []byte, initial, split uint16) {
 		want := naive(b, initial)
 		if got := Sum(b, initial); got != want {
 			t.Fatalf("%04X, want %04X", got, want)
+		}
+		if got := Add(fold(sumWords(b)), initial); got != want {
+			t.Fatalf("in Go: %04X, want %04X", got, want)
+		}
+		for from := range min(len(b), 3) { // odd addresses too
+			if n := (len(b) - from) &^ (wideBlock - 1); n > 0 {
+				if got, want := fold(sumWide(b[from:from+n])), naive(b[from:from+n], 0); got != want {
+					t.Fatalf("%d bytes from %d, wide: %04X, want %04X", n, from, got, want)
+				}
+			}
 		}
 		at := min(int(split), len(b))
 		if got := Combine(Sum(b[:at], initial), at, Sum(b[at:], 0)); got != want {
@@ -200,13 +232,20 @@ func FuzzSum(f *testing.F) {
 }
 
 func BenchmarkSum(b *testing.B) {
-	for _, n := range []int{20, 40, 64, 1448, 65536} {
+	for _, n := range []int{20, 40, 64, 256, 1448, 65536} {
+		p := pattern(n + 2)[2:]
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			p := pattern(n + 2)[2:]
 			b.SetBytes(int64(n))
 			var sink uint16
 			for b.Loop() {
 				sink = Sum(p, sink)
+			}
+		})
+		b.Run(fmt.Sprintf("%d in Go", n), func(b *testing.B) {
+			b.SetBytes(int64(n))
+			var sink uint16
+			for b.Loop() {
+				sink = Add(fold(sumWords(p)), sink)
 			}
 		})
 	}
