@@ -18,27 +18,49 @@ import (
 
 type gvisorWorld struct{ a, b *stack.Stack }
 
-// openGvisor joins two stacks by gVisor's own link/pipe, in the configuration that has served it best here: SACK, CUBIC, large buffers,
-// receive-buffer moderation.
-func openGvisor(mtu int) (world, error) {
-	if mtu == 0 {
-		mtu = 65535
+const nicID = 1
+
+// MAC addresses, which gVisor's links want even where nobody uses them.
+const (
+	macA = tcpip.LinkAddress("\x02\x00\x00\x00\x00\x01")
+	macB = tcpip.LinkAddress("\x02\x00\x00\x00\x00\x02")
+)
+
+func gvisorMTU(o options) uint32 {
+	if o.MTU == 0 {
+		return 65535
 	}
-	ea, eb := pipe.New("\x02\x00\x00\x00\x00\x01", "\x02\x00\x00\x00\x00\x02", uint32(mtu))
+	return uint32(o.MTU)
+}
+
+func openGvisorPipe(o options) (world, error) {
+	ea, eb := pipe.New(macA, macB, gvisorMTU(o))
+	return gvisorPair(ea, eb)
+}
+
+func gvisorPair(ea, eb stack.LinkEndpoint) (world, error) {
 	a, err := gvisorHost(ea, hostA)
 	if err != nil {
 		return nil, err
 	}
 	b, err := gvisorHost(eb, hostB)
+	return &gvisorWorld{a, b}, err
+}
+
+// gvisorHost is a stack in the configuration that has served it best here.
+func gvisorHost(ep stack.LinkEndpoint, addr netip.Addr) (*stack.Stack, error) {
+	s, err := gvisorStack()
 	if err != nil {
 		return nil, err
 	}
-	return &gvisorWorld{a, b}, nil
+	if err := gvisorNIC(s, nicID, ep, addr); err != nil {
+		return nil, err
+	}
+	s.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nicID}})
+	return s, nil
 }
 
-const nicID = 1
-
-func gvisorHost(ep stack.LinkEndpoint, addr netip.Addr) (*stack.Stack, error) {
+func gvisorStack() (*stack.Stack, error) {
 	s := stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol},
@@ -51,30 +73,33 @@ func gvisorHost(ep stack.LinkEndpoint, addr netip.Addr) (*stack.Stack, error) {
 			return nil, fmt.Errorf("gvisor: set %T: %s", o, err)
 		}
 	}
-	if err := s.CreateNIC(nicID, ep); err != nil {
-		return nil, fmt.Errorf("gvisor: create the NIC: %s", err)
+	return s, nil
+}
+
+func gvisorNIC(s *stack.Stack, id tcpip.NICID, ep stack.LinkEndpoint, addr netip.Addr) error {
+	if err := s.CreateNIC(id, ep); err != nil {
+		return fmt.Errorf("gvisor: create the NIC: %s", err)
 	}
 	own := tcpip.ProtocolAddress{
 		Protocol:          ipv4.ProtocolNumber,
 		AddressWithPrefix: tcpip.AddressWithPrefix{Address: tcpip.AddrFrom4(addr.As4()), PrefixLen: 24},
 	}
-	if err := s.AddProtocolAddress(nicID, own, stack.AddressProperties{}); err != nil {
-		return nil, fmt.Errorf("gvisor: add the address: %s", err)
+	if err := s.AddProtocolAddress(id, own, stack.AddressProperties{}); err != nil {
+		return fmt.Errorf("gvisor: add the address: %s", err)
 	}
-	s.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nicID}})
-	return s, nil
+	return nil
 }
 
 func gvisorAddr(addr netip.Addr, port uint16) tcpip.FullAddress {
 	return tcpip.FullAddress{NIC: nicID, Addr: tcpip.AddrFrom4(addr.As4()), Port: port}
 }
 
-func (w *gvisorWorld) listen() (net.Listener, error) {
-	return gonet.ListenTCP(w.b, gvisorAddr(hostB, tcpPort), ipv4.ProtocolNumber)
+func (w *gvisorWorld) listen(port uint16) (net.Listener, error) {
+	return gonet.ListenTCP(w.b, gvisorAddr(hostB, port), ipv4.ProtocolNumber)
 }
 
-func (w *gvisorWorld) dial() (net.Conn, error) {
-	return gonet.DialContextTCP(context.Background(), w.a, gvisorAddr(hostB, tcpPort), ipv4.ProtocolNumber)
+func (w *gvisorWorld) dial(port uint16) (net.Conn, error) {
+	return gonet.DialContextTCP(context.Background(), w.a, gvisorAddr(hostB, port), ipv4.ProtocolNumber)
 }
 
 func (w *gvisorWorld) packets() (client, server net.Conn, err error) {
@@ -85,11 +110,4 @@ func (w *gvisorWorld) packets() (client, server net.Conn, err error) {
 	}
 	client, err = gonet.DialUDP(w.a, nil, &to, ipv4.ProtocolNumber)
 	return client, l, err
-}
-
-func (w *gvisorWorld) close() {
-	for _, s := range []*stack.Stack{w.a, w.b} {
-		s.RemoveNIC(nicID)
-		s.Close()
-	}
 }

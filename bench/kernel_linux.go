@@ -1,39 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
 	"runtime"
-	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
-// reexecInNamespace runs this command again in a user and network namespace of its own, so that the kernel's worlds disturb nobody.
-func reexecInNamespace() int {
-	cmd := exec.Command("/proc/self/exe", append([]string{"-in-namespace"}, os.Args[1:]...)...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	err := cmd.Run()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		return exit.ExitCode()
-	case err != nil:
-		fail(fmt.Errorf("the kernel as a peer needs a user and network namespace: %w", err))
-	}
-	return 0
-}
+// tunName is the interface's name in the namespace of the process's own.
+const tunName = "bench0"
 
 // kernelWorld is the loopback interface (far not open), or a veth pair whose other end lies in a second network namespace.
 type kernelWorld struct {
@@ -41,24 +22,51 @@ type kernelWorld struct {
 	far  netns.NsHandle
 }
 
-func openKernel(mtu int) (world, error) {
+func openKernelLo(options) (world, error) {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return nil, err
 	}
-	if err := netlink.LinkSetUp(lo); err != nil {
-		return nil, err
-	}
-	w := &kernelWorld{addr: netip.MustParseAddr("127.0.0.1"), far: netns.None()}
-	if mtu == 0 {
-		return w, nil
-	}
-	w.addr = hostB
-	return w, w.addVeth(mtu)
+	return &kernelWorld{addr: netip.MustParseAddr("127.0.0.1"), far: netns.None()}, netlink.LinkSetUp(lo)
 }
 
-// addVeth makes the second namespace and the pair, offloads off.
-func (w *kernelWorld) addVeth(mtu int) error {
+func openKernelVeth(o options) (world, error) {
+	w := &kernelWorld{addr: hostB, far: netns.None()}
+	return w, w.addVeth(1500, false)
+}
+
+func openKernelVethPlain(o options) (world, error) {
+	w := &kernelWorld{addr: hostB, far: netns.None()}
+	return w, w.addVeth(cmp.Or(o.MTU, 1500), true)
+}
+
+// addVeth makes the second namespace and the pair.
+func (w *kernelWorld) addVeth(mtu int, plain bool) error {
+	if err := w.newFar(); err != nil {
+		return err
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = "bench0", mtu
+	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: "bench1", PeerMTU: uint32(mtu), PeerNamespace: netlink.NsFd(int(w.far))}
+	if err := netlink.LinkAdd(pair); err != nil {
+		return fmt.Errorf("add the veth pair: %w", err)
+	}
+	up := func(name string, addr netip.Addr) error {
+		if plain {
+			if err := offloadsOff(name); err != nil {
+				return err
+			}
+		}
+		return configure(name, addr)
+	}
+	if err := up("bench0", hostA); err != nil {
+		return err
+	}
+	return w.inFar(func() error { return up("bench1", hostB) })
+}
+
+// newFar makes the second namespace.
+func (w *kernelWorld) newFar() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	here, err := netns.Get()
@@ -69,26 +77,10 @@ func (w *kernelWorld) addVeth(mtu int) error {
 	if w.far, err = netns.New(); err != nil {
 		return err
 	}
-	defer netns.Set(here)
-	if err := netns.Set(here); err != nil {
-		return err
-	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = "bench0", mtu
-	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: "bench1", PeerNamespace: netlink.NsFd(int(w.far))}
-	if err := netlink.LinkAdd(pair); err != nil {
-		return fmt.Errorf("add the veth pair: %w", err)
-	}
-	if err := configure("bench0", hostA); err != nil {
-		return err
-	}
-	if err := netns.Set(w.far); err != nil {
-		return err
-	}
-	return configure("bench1", hostB)
+	return netns.Set(here)
 }
 
-// configure gives an interface of the current namespace its address and takes its offloads away.
+// configure gives an interface of the current namespace its address, and brings it up.
 func configure(name string, addr netip.Addr) error {
 	l, err := netlink.LinkByName(name)
 	if err != nil {
@@ -96,9 +88,6 @@ func configure(name string, addr netip.Addr) error {
 	}
 	ip := &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(24, 32)}
 	if err := netlink.AddrAdd(l, &netlink.Addr{IPNet: ip}); err != nil {
-		return err
-	}
-	if err := offloadsOff(name); err != nil {
 		return err
 	}
 	return netlink.LinkSetUp(l)
@@ -138,16 +127,16 @@ func (w *kernelWorld) inFar(fn func() error) error {
 	return fn()
 }
 
-func (w *kernelWorld) listen() (l net.Listener, err error) {
+func (w *kernelWorld) listen(port uint16) (l net.Listener, err error) {
 	err = w.inFar(func() error {
-		l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.addr, tcpPort)))
+		l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.addr, port)))
 		return err
 	})
 	return l, err
 }
 
-func (w *kernelWorld) dial() (net.Conn, error) {
-	return net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.addr, tcpPort)))
+func (w *kernelWorld) dial(port uint16) (net.Conn, error) {
+	return net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.addr, port)))
 }
 
 func (w *kernelWorld) packets() (client, server net.Conn, err error) {
@@ -161,14 +150,4 @@ func (w *kernelWorld) packets() (client, server net.Conn, err error) {
 	}
 	client, err = net.DialUDP("udp", nil, to)
 	return client, server, err
-}
-
-func (w *kernelWorld) close() {
-	if !w.far.IsOpen() {
-		return
-	}
-	if l, err := netlink.LinkByName("bench0"); err == nil {
-		_ = netlink.LinkDel(l)
-	}
-	w.far.Close()
 }

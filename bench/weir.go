@@ -1,18 +1,14 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"net"
 	"net/netip"
 
 	"github.com/weirnet/weir"
 	"github.com/weirnet/weir/link"
 	"github.com/weirnet/weir/link/pipe"
-)
-
-const (
-	tcpPort = 80
-	udpPort = 53
+	"github.com/weirnet/weir/link/tun"
 )
 
 var (
@@ -23,51 +19,76 @@ var (
 type weirWorld struct{ a, b *weir.Stack }
 
 // openWeir joins two stacks by a pipe.
-func openWeir(mtu int) (world, error) {
-	o := pipe.Options{MTU: mtu, NoOffload: mtu != 0}
-	if mtu == 0 {
-		o.MTU = 65535
+func openWeir(o options) (world, error) {
+	p := pipe.Options{MTU: 65535}
+	if o.MTU != 0 {
+		p = pipe.Options{MTU: o.MTU, NoOffload: true}
 	}
-	da, db := pipe.New(o)
-	a, err := weirHost(da, hostA)
+	da, db := pipe.New(p)
+	return weirPair(da, db, weir.Config{})
+}
+
+func weirPair(da, db link.Device, c weir.Config) (*weirWorld, error) {
+	a, err := weirHost(da, hostA, c)
 	if err != nil {
 		return nil, err
 	}
-	b, err := weirHost(db, hostB)
+	b, err := weirHost(db, hostB, c)
 	if err != nil {
-		a.Close()
 		return nil, err
 	}
 	return &weirWorld{a, b}, nil
 }
 
-func weirHost(dev link.Device, addr netip.Addr) (*weir.Stack, error) {
-	s, err := weir.New(weir.Config{})
+func weirHost(dev link.Device, addr netip.Addr, c weir.Config) (*weir.Stack, error) {
+	s, err := weir.New(c)
 	if err != nil {
 		return nil, err
 	}
 	_, err = s.AddInterface(weir.InterfaceConfig{Device: dev, Addrs: []netip.Prefix{netip.PrefixFrom(addr, 24)}})
-	return s, errors.Join(err)
+	return s, err
 }
 
-func (w *weirWorld) listen() (net.Listener, error) {
-	return w.b.ListenTCP(netip.AddrPortFrom(hostB, tcpPort))
+func (w *weirWorld) listen(port uint16) (net.Listener, error) {
+	return w.b.ListenTCP(netip.AddrPortFrom(hostB, port))
 }
 
-func (w *weirWorld) dial() (net.Conn, error) {
-	return w.a.Dial("tcp", netip.AddrPortFrom(hostB, tcpPort).String())
+func (w *weirWorld) dial(port uint16) (net.Conn, error) {
+	return w.a.DialTCP(context.Background(), netip.AddrPort{}, netip.AddrPortFrom(hostB, port))
 }
 
 func (w *weirWorld) packets() (client, server net.Conn, err error) {
-	l, err := w.b.ListenUDP(netip.AddrPortFrom(hostB, udpPort))
-	if err != nil {
+	to := netip.AddrPortFrom(hostB, udpPort)
+	if server, err = w.b.ListenUDP(to); err != nil {
 		return nil, nil, err
 	}
-	client, err = w.a.Dial("udp", netip.AddrPortFrom(hostB, udpPort).String())
-	return client, l, err
+	client, err = w.a.DialUDP(context.Background(), netip.AddrPort{}, to)
+	return client, server, err
 }
 
-func (w *weirWorld) close() {
-	w.a.Close()
-	w.b.Close()
+func (w *weirWorld) drops() uint64 {
+	a, b := w.a.Stats(), w.b.Stats()
+	return a.IP.OutDiscards + b.UDP.Overflow + b.IP.InDiscards
+}
+
+// weirTUN is this kernel near, and a stack far.
+type weirTUN struct {
+	kernelWorld
+	b *weir.Stack
+}
+
+func openWeirTUN(o options) (world, error) {
+	dev, err := tun.Open(tunName, tun.Options{NoOffload: o.MTU != 0})
+	if err != nil {
+		return nil, err
+	}
+	if err := configure(tunName, hostA); err != nil {
+		return nil, err
+	}
+	b, err := weirHost(dev, hostB, weir.Config{})
+	return &weirTUN{kernelWorld{addr: hostB}, b}, err
+}
+
+func (w *weirTUN) listen(port uint16) (net.Listener, error) {
+	return w.b.ListenTCP(netip.AddrPortFrom(hostB, port))
 }

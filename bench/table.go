@@ -1,0 +1,192 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// test is one line of measurements: a work, its options, and who takes part. Its rows are what the table says of it.
+type test struct {
+	id      string // work, or work/variant
+	work    string
+	options options
+	entries []entry // the first is weir, which the others are compared with
+	rows    []row
+	runs    int  // if not 0, no more than so many
+	atOnce  bool // the entries run at the same time: they leave the processors idle
+	plot    plotPoint
+}
+
+// entry is who takes part.
+type entry struct {
+	setup  string
+	label  string         // "": the set-up's name
+	adjust func(*options) // what is different for it
+}
+
+func (e entry) name() string {
+	if e.label != "" {
+		return e.label
+	}
+	return e.setup
+}
+
+func over(setups ...string) (list []entry) {
+	for _, s := range setups {
+		list = append(list, entry{setup: s})
+	}
+	return list
+}
+
+// row is one figure of a test: its value, or one of sample.More.
+type row struct {
+	title string
+	key   string // in sample.More; "": the value
+	unit  string
+	lower bool // less is better
+	asks  []ask
+}
+
+// ask is what the issue demands of weir's median.
+type ask struct {
+	times float64 // of the peer's median; without a peer, the figure itself
+	peer  string  // a label, or what stands in front of its slash: the best of those
+}
+
+// plotPoint says where the test's value goes in a plot.
+type plotPoint struct {
+	plot string
+	x    float64
+}
+
+// scale is how much is measured.
+type scale struct {
+	time             time.Duration // of one run
+	lossyTime        time.Duration
+	conns, few, many int // weir's idle connections; those of a peer that is slow or has few files; the million
+}
+
+var (
+	fullScale  = scale{time.Second, 8 * time.Second, 100_000, 10_000, 1_000_000}
+	quickScale = scale{60 * time.Millisecond, time.Second, 2_000, 500, 20_000}
+)
+
+// tests are all there are, in the order of the issue's table.
+func tests(c scale) []test {
+	var all []test
+	for _, part := range [][]test{bulkTests(), tunTests(), rrTests(), crrTests(), udpTests(), idleTests(c)} {
+		all = append(all, part...)
+	}
+	for i := range all {
+		if all[i].options.Time == 0 {
+			all[i].options.Time = c.time
+		}
+	}
+	return all
+}
+
+func streams(n int) func(*options) { return func(o *options) { o.Streams = n } }
+
+func conns(n int) func(*options) { return func(o *options) { o.Conns = n } }
+
+func bulkTests() []test {
+	all := []test{
+		{id: "bulk/1500", work: "bulk", options: options{MTU: 1500},
+			entries: over("weir", "gvisor/pipe", "gvisor/channel", "gvisor/gso", "kernel/veth-plain"),
+			rows: []row{
+				{title: "one stream, packets of 1500 bytes, checksums, no offload", unit: "GB/s", asks: []ask{{4, "gvisor/channel"}, {2, "gvisor/gso"}, {2, "kernel/veth-plain"}}},
+				{title: "… allocations per packet", key: allocsPerOp, lower: true, asks: []ask{{times: 0}}},
+			}},
+		{id: "bulk/super", work: "bulk",
+			entries: over("weir", "gvisor/pipe", "gvisor/channel", "gvisor/host-gso", "kernel/lo", "kernel/veth"),
+			rows: []row{
+				{title: "one stream, super-segments, in process", unit: "GB/s", asks: []ask{{2, "gvisor"}, {2, "kernel/lo"}}},
+			}},
+		{id: "bulk/1500x8", work: "bulk", options: options{MTU: 1500, Streams: 8},
+			entries: append([]entry{{setup: "weir"}, {setup: "weir", label: "weir, one stream", adjust: streams(1)}}, over("gvisor/gso", "kernel/veth-plain")...),
+			rows:    []row{{title: "8 streams, packets of 1500 bytes", unit: "GB/s", asks: []ask{{1, "weir, one stream"}}}}},
+		{id: "bulk/superx8", work: "bulk", options: options{Streams: 8},
+			entries: append([]entry{{setup: "weir"}, {setup: "weir", label: "weir, one stream", adjust: streams(1)}}, over("gvisor/host-gso", "kernel/lo")...),
+			rows:    []row{{title: "8 streams, super-segments", unit: "GB/s", asks: []ask{{1, "weir, one stream"}}}}},
+	}
+	for _, size := range []int{576, 1500, 4000, 9000, 16000, 32000, 65535} {
+		all = append(all, test{id: fmt.Sprintf("bulk/size/%d", size), work: "bulk", options: options{MTU: size},
+			entries: over("weir", "gvisor/channel", "gvisor/gso", "kernel/veth-plain"), plot: plotPoint{"size", float64(size)}})
+	}
+	return all
+}
+
+func tunTests() []test {
+	one := func(id, title string, reverse bool) test {
+		return test{id: "tun/" + id, work: "tun", options: options{Reverse: reverse},
+			entries: over("weir/tun", "gvisor/fdbased", "gvisor/vnet", "kernel/veth"),
+			rows: []row{
+				{title: title + " over TUN, MTU 1500", unit: "GB/s", asks: []ask{{10, "gvisor/fdbased"}, {1.35, "gvisor/vnet"}}},
+				{title: "… processor time, kernel's included", key: cpuPerGB, unit: "s/GB", lower: true, asks: []ask{{.75, "gvisor/vnet"}}},
+			}}
+	}
+	plain := func(id, title, limit string, reverse bool) test {
+		return test{id: "tun/plain-" + id, work: "tun", options: options{MTU: 1500, Reverse: reverse},
+			entries: over("weir/tun-plain", limit, "gvisor/fdbased"),
+			rows:    []row{{title: title + " over TUN without offloads", unit: "GB/s", asks: []ask{{.85, limit}}}}}
+	}
+	return []test{
+		one("in", "kernel → stack", false), one("out", "stack → kernel", true),
+		plain("in", "kernel → stack", "limit/read", false), plain("out", "stack → kernel", "limit/write", true),
+	}
+}
+
+func rrTests() []test {
+	return []test{{id: "rr", work: "rr", entries: over("weir", "gvisor/pipe", "gvisor/channel", "kernel/lo", "chan"),
+		rows: []row{
+			{title: "1-byte round trips in process", unit: "/s", asks: []ask{{3, "gvisor"}, {1.8, "kernel/lo"}}},
+			{title: "… median", key: p50, unit: "µs", lower: true},
+			{title: "… 99th percentile", key: p99, unit: "µs", lower: true, asks: []ask{{1, "kernel/lo"}}},
+			{title: "… 99.9th percentile", key: p999, unit: "µs", lower: true},
+			{title: "… allocations per round trip", key: allocsPerOp, lower: true, asks: []ask{{times: 0}}},
+		}}}
+}
+
+func crrTests() (all []test) {
+	for _, clients := range []int{1, 8} {
+		t := test{id: fmt.Sprintf("crr/%d", clients), work: "crr", options: options{Clients: clients},
+			entries: over("weir", "gvisor/pipe", "gvisor/channel", "kernel/lo"),
+			rows:    []row{{title: fmt.Sprintf("connect … close, clients: %d", clients), unit: "/s", asks: []ask{{3, "gvisor"}, {2, "kernel/lo"}}}}}
+		if clients == 1 {
+			t.rows = append(t.rows,
+				row{title: "… allocations per connection, both ends", key: allocsPerOp, lower: true, asks: []ask{{times: 12}}},
+				row{title: "… bytes allocated per connection, both ends", key: bytesPerOp, lower: true})
+		}
+		all = append(all, t)
+	}
+	return all
+}
+
+func udpTests() []test {
+	return []test{{id: "udp", work: "udp", entries: over("weir", "gvisor/pipe", "gvisor/channel", "gvisor/host-gso", "kernel/lo"),
+		rows: []row{
+			{title: "UDP, 64 bytes, call by call, delivered", unit: "/s", asks: []ask{{3, "gvisor"}}},
+			{title: "… lost and not counted", key: uncounted, unit: "datagrams", lower: true, asks: []ask{{times: 0}}},
+			{title: "… allocations per datagram", key: allocsPerOp, lower: true, asks: []ask{{times: 0}}},
+		}}}
+}
+
+func idleTests(c scale) []test {
+	entries := func(n int) []entry {
+		few := min(n, c.few)
+		return []entry{{setup: "weir", adjust: conns(n)}, {setup: "gvisor/pipe", adjust: conns(few)}, {setup: "kernel/lo", adjust: conns(few)}}
+	}
+	all := []test{{id: "idle", work: "idle", entries: entries(c.conns),
+		rows: []row{
+			{title: fmt.Sprintf("idle connection, heap per end (weir at %d, peers at %d)", c.conns, c.few), unit: "bytes", lower: true, asks: []ask{{times: 800}}},
+			{title: "… objects per end", key: objectsPerEnd, lower: true, asks: []ask{{times: 2}}},
+			{title: "… in the kernel, per end", key: kernelPerEnd, unit: "bytes", lower: true},
+		}},
+		{id: "gc", work: "gc", entries: entries(c.conns),
+			rows: []row{{title: "full garbage collection, per 100,000 idle connections", unit: "ms", lower: true, asks: []ask{{times: 150}}}}},
+	}
+	for n := c.conns / 100; n <= c.conns; n *= 10 {
+		all = append(all, test{id: fmt.Sprintf("idle/%d", n), work: "idle", runs: 1, entries: entries(n), plot: plotPoint{"memory", float64(n)}})
+	}
+	return all
+}
