@@ -129,7 +129,7 @@ func (d *Dialer) bound(network string, remote netip.AddrPort) (stack.Bound, neti
 	}
 	return stack.Bound{
 		Local: local, Iface: cmp.Or(bound, iface), Transparent: o.Transparent, ReuseAddr: o.ReuseAddr, ReusePort: o.ReusePort,
-		Traffic: o.traffic(), Keys: o.keys(), Trace: o.Trace,
+		Traffic: o.traffic(), Keys: o.Keys, Trace: o.Trace,
 	}, to, o, nil
 }
 

@@ -128,7 +128,7 @@ func (l *ListenConfig) options(network string, addr netip.AddrPort) (stack.Liste
 	family, all := wildcard(network, local.Addr())
 	return stack.ListenOptions{
 		Family: family, Iface: iface, Transparent: o.Transparent, ReuseAddr: o.ReuseAddr, ReusePort: o.ReusePort,
-		Traffic: o.traffic(), Keys: o.keys(), Trace: o.Trace,
+		Traffic: o.traffic(), Keys: o.Keys, Trace: o.Trace,
 	}, netip.AddrPortFrom(all, local.Port()), o, err
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/weirnet/weir/internal/stack"
 	"github.com/weirnet/weir/tcp"
-	"github.com/weirnet/weir/tcp/auth"
 )
 
 // SockOpts are the options of a socket. Control functions get them filled with the defaults, and change what they want before the socket's
@@ -66,13 +65,10 @@ type SockOpts struct {
 	// MaxPacingRate bounds the rate at which data is sent, in bytes per second (SO_MAX_PACING_RATE); 0: no limit.
 	MaxPacingRate int64
 
-	// MD5 are keys of TCP-MD5 (RFC 2385), and AO of TCP-AO (RFC 5925), by which routers protect their connections: each segment to and
-	// from a peer that has a key is signed, and what is not, or wrongly, is dropped without an answer and counted. A peer has keys of one
-	// kind at most.
-	MD5 []TCPMD5Key
-	AO  []TCPAOKey
-	// AcceptICMP lets ICMP errors, which nobody signs, have their effect on connections that TCP-AO protects (RFC 5925 §7.8).
-	AcceptICMP bool
+	// Keys are those of TCP-MD5 (RFC 2385) and TCP-AO (RFC 5925), by which routers protect their connections, an *auth.Keys of package
+	// tcp/auth: each segment to and from a peer that has a key is signed, and what is not, or wrongly, is dropped without an answer and
+	// counted. A peer has keys of one kind at most.
+	Keys TCPKeys
 
 	// Trace is told of each event of a connection, from the SYN on; see TCPConn.SetTrace. Config.Trace is told of all.
 	Trace func(TCPEvent)
@@ -107,22 +103,12 @@ const (
 	NoFlowLabel   = stack.NoFlowLabel
 )
 
-// TCPMD5Key is a key of TCP-MD5: 1 to 80 bytes, for connections with the peers of a prefix (the zero Prefix: with all). Of several that fit,
-// the longest prefix counts.
-type TCPMD5Key = auth.MD5Key
+// TCPKeys are keys of TCP-MD5 and TCP-AO: an *auth.Keys of package tcp/auth, which only those programs link that import it.
+type TCPKeys = tcp.Keys
 
-// TCPAOKey is a master key tuple of TCP-AO: peers (the zero Prefix: all), the IDs by which both ends name it, algorithm and key.
-type TCPAOKey = auth.AOKey
-
-// TCPAOAlgorithm is how a TCPAOKey makes digests.
-type TCPAOAlgorithm = auth.Algorithm
-
-// The algorithms of TCP-AO: both of RFC 5926, and HMAC-SHA-256 cut to 128 bits, which many routers have.
-const (
-	AOHMACSHA1   = auth.HMACSHA1
-	AOAESCMAC    = auth.AESCMAC
-	AOHMACSHA256 = auth.HMACSHA256
-)
+// TCPKeyChange is what SetKeys does to the keys of a connection or listener: package tcp/auth has auth.Replace, auth.SetMD5, auth.AddAO,
+// auth.DeleteAO, and auth.DeleteIDs.
+type TCPKeyChange = tcp.KeyChange
 
 // options are a socket's before Control and after.
 func options(control func(*SockOpts) error, o SockOpts) (SockOpts, error) {
@@ -138,8 +124,10 @@ func options(control func(*SockOpts) error, o SockOpts) (SockOpts, error) {
 	if set.FlowLabel < NoFlowLabel || set.FlowLabel > 1<<20-1 {
 		return set, syscall.EINVAL
 	}
-	if err := set.allKeys().Check(); err != nil {
-		return set, err
+	if set.Keys != nil {
+		if err := set.Keys.Check(); err != nil {
+			return set, err
+		}
 	}
 	return set, checkCongestion(set.Congestion)
 }
@@ -158,18 +146,6 @@ func (o *SockOpts) tcp() *tcp.Options {
 // traffic is what is asked of IP.
 func (o *SockOpts) traffic() stack.Traffic {
 	return stack.Traffic{TTL: o.TTL, TOS: o.TOS, MinTTL: o.MinTTL, FlowLabel: o.FlowLabel}
-}
-
-func (o *SockOpts) allKeys() *auth.Keys {
-	return &auth.Keys{MD5: o.MD5, AO: o.AO, AcceptICMP: o.AcceptICMP}
-}
-
-// keys are the keys; nil if there are none.
-func (o *SockOpts) keys() *auth.Keys {
-	if len(o.MD5) == 0 && len(o.AO) == 0 {
-		return nil
-	}
-	return o.allKeys()
 }
 
 // SetTTL sets the TTL, or hop limit, of what is sent; 0: 64.
@@ -210,35 +186,10 @@ func (c *TCPConn) SetFlowLabel(label int32) error {
 // SetMaxSegment bounds the payload of segments sent from now on, TCP options counted (TCP_MAXSEG). At least 88.
 func (c *TCPConn) SetMaxSegment(n int) error { return c.set(c.sock.SetMaxSegment(n)) }
 
-// SetTCPMD5 changes the key of TCP-MD5 (RFC 2385), in both directions at once; an empty one ends signing.
-func (c *TCPConn) SetTCPMD5(key []byte) error {
-	return c.set(c.sock.SetKeys(func(k *auth.Keys) (*auth.Keys, error) {
-		if len(key) > 0 {
-			return (*auth.Keys)(nil).WithMD5(TCPMD5Key{Key: key})
-		}
-		if k != nil && len(k.AO) > 0 {
-			return nil, syscall.EINVAL
-		}
-		return nil, nil
-	}))
-}
-
-// AddAOKey adds a key of TCP-AO to a connection that began with one. It is used once UseAOKey says so, or the peer asks for it.
-func (c *TCPConn) AddAOKey(key TCPAOKey) error {
-	return c.set(c.sock.SetKeys(func(k *auth.Keys) (*auth.Keys, error) { return k.WithAO(key) }))
-}
-
-// DeleteAOKey takes a key of TCP-AO away. syscall.EBUSY: it is the one in use, or that which the peer is asked for. ENOENT: there is none.
-func (c *TCPConn) DeleteAOKey(sendID, recvID uint8) error {
-	current, next, err := c.sock.AOKeys()
-	if err == nil && (current == sendID || next == recvID) {
-		err = syscall.EBUSY
-	}
-	if err == nil {
-		err = c.sock.SetKeys(func(k *auth.Keys) (*auth.Keys, error) { return k.WithoutIDs(sendID, recvID) })
-	}
-	return c.set(err)
-}
+// SetKeys changes the keys of TCP-MD5 or TCP-AO, in both directions at once. TCP-MD5 may begin and end at any time, TCP-AO only with the
+// connection: syscall.EINVAL. EBUSY: the key of TCP-AO that is in use, or that the peer is asked for, would go. ENOENT: a key that should go
+// is not there.
+func (c *TCPConn) SetKeys(change TCPKeyChange) error { return c.set(c.sock.SetKeys(change)) }
 
 // UseAOKey rolls the key of TCP-AO over: sign with that of this SendID, and ask the peer (RNextKeyID) to sign with that of this RecvID. A
 // negative ID changes nothing. What the peer asks for comes before what is chosen here, so that a roll-over takes both ends: each asks for
@@ -251,25 +202,11 @@ func (c *TCPConn) AOKeys() (sendID, recvID uint8, err error) {
 	return sendID, recvID, c.set(err)
 }
 
-// SetTCPMD5 changes a key of TCP-MD5 for connections to come with the peers of just this prefix; an empty one takes it away.
-func (l *TCPListener) SetTCPMD5(key TCPMD5Key) error {
-	return l.setKeys(func(k *auth.Keys) (*auth.Keys, error) { return k.WithMD5(key) })
-}
-
-// AddAOKey adds a key of TCP-AO for connections to come.
-func (l *TCPListener) AddAOKey(key TCPAOKey) error {
-	return l.setKeys(func(k *auth.Keys) (*auth.Keys, error) { return k.WithAO(key) })
-}
-
-// DeleteAOKey takes a key of TCP-AO away for connections to come: that of just these peers and IDs.
-func (l *TCPListener) DeleteAOKey(peer netip.Prefix, sendID, recvID uint8) error {
-	return l.setKeys(func(k *auth.Keys) (*auth.Keys, error) { return k.WithoutAO(peer, sendID, recvID) })
-}
-
-func (l *TCPListener) setKeys(fn func(*auth.Keys) (*auth.Keys, error)) error {
+// SetKeys changes the keys of TCP-MD5 and TCP-AO for connections to come. While others change them too, change may be called again.
+func (l *TCPListener) SetKeys(change TCPKeyChange) error {
 	err := net.ErrClosed
 	if !l.closed.Load() {
-		err = l.sock.SetKeys(fn)
+		err = l.sock.SetKeys(change)
 	}
 	if err != nil {
 		return l.fail("set", "setsockopt", err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/weirnet/weir"
 	"github.com/weirnet/weir/link/pipe"
+	"github.com/weirnet/weir/tcp/auth"
 )
 
 // signedPair opens a connection between two hosts with these keys, both ways by the public options.
@@ -40,11 +41,11 @@ func signedPair(t *testing.T, a, b *weir.Stack, client, server func(*weir.SockOp
 // Whole transfers over signed connections, with delay, both families; keys that differ never connect, and say so in the counters.
 func TestSignedConnections(t *testing.T) {
 	md5 := func(key string) func(*weir.SockOpts) error {
-		return func(o *weir.SockOpts) error { o.MD5 = []weir.TCPMD5Key{{Key: []byte(key)}}; return nil }
+		return func(o *weir.SockOpts) error { o.Keys = &auth.Keys{MD5: []auth.MD5Key{{Key: []byte(key)}}}; return nil }
 	}
-	ao := func(key string, alg weir.TCPAOAlgorithm, send, recv uint8) func(*weir.SockOpts) error {
+	ao := func(key string, alg auth.Algorithm, send, recv uint8) func(*weir.SockOpts) error {
 		return func(o *weir.SockOpts) error {
-			o.AO = []weir.TCPAOKey{{Key: []byte(key), Algorithm: alg, SendID: send, RecvID: recv}}
+			o.Keys = &auth.Keys{AO: []auth.AOKey{{Key: []byte(key), Algorithm: alg, SendID: send, RecvID: recv}}}
 			return nil
 		}
 	}
@@ -54,12 +55,12 @@ func TestSignedConnections(t *testing.T) {
 		client, server func(*weir.SockOpts) error
 		good           bool
 	}{
-		{"MD5", md5("k"), md5("k"), true}, {"SHA-1", ao("k", weir.AOHMACSHA1, 1, 2), ao("k", weir.AOHMACSHA1, 2, 1), true},
-		{"CMAC", ao("k", weir.AOAESCMAC, 1, 2), ao("k", weir.AOAESCMAC, 2, 1), true},
-		{"SHA-256", ao("k", weir.AOHMACSHA256, 7, 7), ao("k", weir.AOHMACSHA256, 7, 7), true},
+		{"MD5", md5("k"), md5("k"), true}, {"SHA-1", ao("k", auth.HMACSHA1, 1, 2), ao("k", auth.HMACSHA1, 2, 1), true},
+		{"CMAC", ao("k", auth.AESCMAC, 1, 2), ao("k", auth.AESCMAC, 2, 1), true},
+		{"SHA-256", ao("k", auth.HMACSHA256, 7, 7), ao("k", auth.HMACSHA256, 7, 7), true},
 		{"MD5, other keys", md5("k"), md5("l"), false}, {"MD5, client alone", md5("k"), plain, false},
-		{"MD5, server alone", plain, md5("k"), false}, {"AO, other IDs", ao("k", weir.AOHMACSHA1, 1, 2), ao("k", weir.AOHMACSHA1, 9, 9), false},
-		{"AO against MD5", ao("k", weir.AOHMACSHA1, 1, 2), md5("k"), false},
+		{"MD5, server alone", plain, md5("k"), false}, {"AO, other IDs", ao("k", auth.HMACSHA1, 1, 2), ao("k", auth.HMACSHA1, 9, 9), false},
+		{"AO against MD5", ao("k", auth.HMACSHA1, 1, 2), md5("k"), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inBubble(t, 5*time.Millisecond, func(t *testing.T, a, b *weir.Stack) {
@@ -96,19 +97,20 @@ func TestKeysAtRunTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		old, next := weir.TCPAOKey{SendID: 1, RecvID: 1, Key: []byte("old")}, weir.TCPAOKey{SendID: 2, RecvID: 2, Key: []byte("next"), Algorithm: weir.AOAESCMAC}
-		for _, k := range []weir.TCPAOKey{old, next} {
-			if err := l.AddAOKey(k); err != nil {
+		old, next := auth.AOKey{SendID: 1, RecvID: 1, Key: []byte("old")}, auth.AOKey{SendID: 2, RecvID: 2, Key: []byte("next"), Algorithm: auth.AESCMAC}
+		md5 := &auth.Keys{MD5: []auth.MD5Key{{Key: []byte("k")}}}
+		for _, k := range []auth.AOKey{old, next} {
+			if err := l.SetKeys(auth.AddAO(k)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := l.AddAOKey(old); !errors.Is(err, syscall.EINVAL) {
+		if err := l.SetKeys(auth.AddAO(old)); !errors.Is(err, syscall.EINVAL) {
 			t.Errorf("a key twice: %v", err)
 		}
-		if err := l.SetTCPMD5(weir.TCPMD5Key{Key: []byte("x")}); !errors.Is(err, syscall.EINVAL) {
+		if err := l.SetKeys(auth.SetMD5(auth.MD5Key{Key: []byte("x")})); !errors.Is(err, syscall.EINVAL) {
 			t.Errorf("both kinds: %v", err)
 		}
-		d := &weir.Dialer{Stack: a, Control: func(o *weir.SockOpts) error { o.AO = []weir.TCPAOKey{old}; return nil }}
+		d := &weir.Dialer{Stack: a, Control: func(o *weir.SockOpts) error { o.Keys = &auth.Keys{AO: []auth.AOKey{old}}; return nil }}
 		c, err := d.Dial("tcp", to.String())
 		if err != nil {
 			t.Fatal(err)
@@ -129,7 +131,7 @@ func TestKeysAtRunTime(t *testing.T) {
 			}
 		}
 		exchange()
-		if err := x.AddAOKey(next); err != nil {
+		if err := x.SetKeys(auth.AddAO(next)); err != nil {
 			t.Fatal(err)
 		}
 		if err := errors.Join(x.UseAOKey(2, 2), y.UseAOKey(-1, 2)); err != nil {
@@ -139,37 +141,37 @@ func TestKeysAtRunTime(t *testing.T) {
 		if send, recv, err := y.AOKeys(); send != 2 || err != nil {
 			t.Errorf("the peer signs with key %d, asks for %d, %v", send, recv, err)
 		}
-		if err := x.DeleteAOKey(2, 2); !errors.Is(err, syscall.EBUSY) {
+		if err := x.SetKeys(auth.DeleteIDs(2, 2)); !errors.Is(err, syscall.EBUSY) {
 			t.Errorf("the key in use: %v", err)
 		}
-		if err := x.DeleteAOKey(1, 1); err != nil {
+		if err := x.SetKeys(auth.DeleteIDs(1, 1)); err != nil {
 			t.Error(err)
 		}
-		if err := x.DeleteAOKey(1, 1); !errors.Is(err, syscall.ENOENT) {
+		if err := x.SetKeys(auth.DeleteIDs(1, 1)); !errors.Is(err, syscall.ENOENT) {
 			t.Errorf("a key that is gone: %v", err)
 		}
 		exchange()
-		if err := x.SetTCPMD5([]byte("k")); !errors.Is(err, syscall.EINVAL) {
+		if err := x.SetKeys(auth.Replace(md5)); !errors.Is(err, syscall.EINVAL) {
 			t.Errorf("TCP-MD5 in place of TCP-AO: %v", err)
 		}
 		x.Close()
 		y.Close()
-		if err := l.DeleteAOKey(netip.Prefix{}, 1, 1); err != nil {
+		if err := l.SetKeys(auth.DeleteAO(netip.Prefix{}, 1, 1)); err != nil {
 			t.Error(err)
 		}
-		if err := l.DeleteAOKey(netip.Prefix{}, 1, 1); !errors.Is(err, syscall.ENOENT) {
+		if err := l.SetKeys(auth.DeleteAO(netip.Prefix{}, 1, 1)); !errors.Is(err, syscall.ENOENT) {
 			t.Error(err)
 		}
 		// MD5 changes on both ends of an open connection.
-		if err := l.DeleteAOKey(netip.Prefix{}, 2, 2); err != nil {
+		if err := l.SetKeys(auth.DeleteAO(netip.Prefix{}, 2, 2)); err != nil {
 			t.Error(err)
 		}
 		x, y = connect(t, a, b, netip.AddrPortFrom(addrB4, 180))
-		if err := errors.Join(x.SetTCPMD5([]byte("k")), y.SetTCPMD5([]byte("k"))); err != nil {
+		if err := errors.Join(x.SetKeys(auth.Replace(md5)), y.SetKeys(auth.Replace(md5))); err != nil {
 			t.Fatal(err)
 		}
 		exchange()
-		if err := errors.Join(x.SetTCPMD5(nil), y.SetTCPMD5(nil)); err != nil {
+		if err := errors.Join(x.SetKeys(auth.Replace(nil)), y.SetKeys(auth.Replace(nil))); err != nil {
 			t.Fatal(err)
 		}
 		exchange()
@@ -181,9 +183,9 @@ func TestSockOptsErrors(t *testing.T) {
 	a, _ := newPair(t, weir.Config{}, pipe.Options{})
 	for name, control := range map[string]func(*weir.SockOpts) error{
 		"flow label": func(o *weir.SockOpts) error { o.FlowLabel = 1 << 20; return nil },
-		"empty key":  func(o *weir.SockOpts) error { o.MD5 = []weir.TCPMD5Key{{}}; return nil },
+		"empty key":  func(o *weir.SockOpts) error { o.Keys = &auth.Keys{MD5: []auth.MD5Key{{}}}; return nil },
 		"both kinds": func(o *weir.SockOpts) error {
-			o.MD5, o.AO = []weir.TCPMD5Key{{Key: []byte("x")}}, []weir.TCPAOKey{{Key: []byte("x")}}
+			o.Keys = &auth.Keys{MD5: []auth.MD5Key{{Key: []byte("x")}}, AO: []auth.AOKey{{Key: []byte("x")}}}
 			return nil
 		},
 	} {

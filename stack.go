@@ -2,8 +2,6 @@ package weir
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -27,7 +25,8 @@ import (
 type Config struct {
 	// Clock is the stack's time; nil: that of the machine (inside a testing/synctest bubble, the bubble's).
 	Clock sched.Clock
-	// Rand gives 64 random bits that nobody can predict, and is safe for concurrent use; nil: crypto/rand.
+	// Rand gives 64 random bits that nobody can predict, and is safe for concurrent use; nil: the system's (getrandom on Linux, elsewhere
+	// crypto/rand), without which there is no stack.
 	Rand func() uint64
 	// Spawn starts a goroutine; nil: the go statement. The stack starts few: one for each handler's call, one for each interface
 	// under load, and those of a look-up or a Dial that races.
@@ -132,7 +131,11 @@ func New(c Config) (*Stack, error) {
 		s.clock = sched.Real()
 	}
 	if s.rand == nil {
-		s.rand = random
+		r, err := newRandomness(systemRandom)
+		if err != nil {
+			return nil, fmt.Errorf("weir: new stack: %w", err)
+		}
+		s.rand = r.uint64
 	}
 	if s.run == nil {
 		s.run = func(fn func()) { go fn() }
@@ -203,13 +206,6 @@ func (s *Stack) addLoopback() error {
 		Addrs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")},
 	})
 	return err
-}
-
-// random is Config.Rand's default.
-func random() uint64 {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return binary.LittleEndian.Uint64(b[:])
 }
 
 // closeWait is how long Close waits for handlers.

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/weirnet/weir/buffer"
+	"github.com/weirnet/weir/tcp"
 	"github.com/weirnet/weir/tcp/auth"
 	"github.com/weirnet/weir/wire"
 )
@@ -47,14 +48,13 @@ func (f *flow) guardFor(o *optionSpec) *auth.Guard {
 		f.guard = auth.NewGuard(&auth.Keys{AO: []auth.AOKey{key}}, f.remote, f.local)
 		return f.guard
 	}
-	var rest []auth.AOKey
-	for _, k := range f.guard.Keys().AO {
+	all := []auth.AOKey{key}
+	for _, k := range f.guard.Keys().(*auth.Keys).AO {
 		if k.SendID != id {
-			rest = append(rest, k)
+			all = append(all, k)
 		}
 	}
-	f.guard.SetKeys(&auth.Keys{AO: rest}) // so that nothing is kept of another key with this ID
-	f.guard.SetKeys(&auth.Keys{AO: append(rest, key)})
+	_ = f.guard.SetKeys(&auth.Keys{AO: all}) // all IDs that it had are there
 	return f.guard
 }
 
@@ -66,7 +66,7 @@ func (f *flow) sign(o *optionSpec, b []byte, headerLen int) {
 	}
 	var payload buffer.Buffer
 	payload.Append(b[headerLen:])
-	g.Sign(&auth.Segment{Src: f.remote.Addr(), Dst: f.local.Addr(), Header: wire.TCP(b[:headerLen]), Payload: &payload})
+	g.Sign(tcp.SignedSegment{Src: f.remote.Addr(), Dst: f.local.Addr(), Header: wire.TCP(b[:headerLen]), Payload: &payload})
 	payload.Release()
 }
 
@@ -88,23 +88,23 @@ func (f *flow) verifyDigests(g *segmentSpec, h wire.TCP, data []byte) string {
 	}
 	var payload buffer.Buffer
 	payload.Append(data)
-	verdict := guard.Verify(&auth.Segment{Src: f.local.Addr(), Dst: f.remote.Addr(), Header: h, Payload: &payload}, &o)
+	verdict := guard.Verify(tcp.SignedSegment{Src: f.local.Addr(), Dst: f.remote.Addr(), Header: h, Payload: &payload}, &o)
 	payload.Release()
-	if checked && verdict != auth.Good {
+	if checked && verdict != tcp.SignatureGood {
 		return "its digest is not the one that this key makes"
 	}
 	return ""
 }
 
 // changeKeys changes the keys of a socket.
-func (f *file) changeKeys(fn func(*auth.Keys) (*auth.Keys, error)) error {
+func (f *file) changeKeys(change tcp.KeyChange) error {
 	switch {
 	case f.listener != nil:
-		return f.listener.SetKeys(fn)
+		return f.listener.SetKeys(change)
 	case f.tcp != nil:
-		return f.tcp.SetKeys(fn)
+		return f.tcp.SetKeys(change)
 	}
-	keys, err := fn(f.keys)
+	keys, err := change(f.keys)
 	if err == nil {
 		f.keys = keys
 	}
@@ -114,7 +114,7 @@ func (f *file) changeKeys(fn func(*auth.Keys) (*auth.Keys, error)) error {
 // setMD5 is TCP_MD5SIG: {peer="192.0.2.1", key="secret"}; without a peer it is for all, without a key it takes one away.
 func setMD5(c *call, f *file, v value) error {
 	key := auth.MD5Key{Peer: c.peer(v), Key: []byte(c.textField(v, "key"))}
-	return f.changeKeys(func(k *auth.Keys) (*auth.Keys, error) { return k.WithMD5(key) })
+	return f.changeKeys(auth.SetMD5(key))
 }
 
 // addAO is TCP_AO_ADD_KEY: {peer="192.0.2.1", sndid=1, rcvid=1, key="secret", alg="aes-cmac"}.
@@ -127,13 +127,13 @@ func addAO(c *call, f *file, v value) error {
 		Peer: c.peer(v), SendID: uint8(c.numberField(v, "sndid")), RecvID: uint8(c.numberField(v, "rcvid")), Algorithm: alg,
 		Key: []byte(c.textField(v, "key")),
 	}
-	return f.changeKeys(func(k *auth.Keys) (*auth.Keys, error) { return k.WithAO(key) })
+	return f.changeKeys(auth.AddAO(key))
 }
 
 // deleteAO is TCP_AO_DEL_KEY: {peer="192.0.2.1", sndid=1, rcvid=1}.
 func deleteAO(c *call, f *file, v value) error {
 	peer, snd, rcv := c.peer(v), uint8(c.numberField(v, "sndid")), uint8(c.numberField(v, "rcvid"))
-	return f.changeKeys(func(k *auth.Keys) (*auth.Keys, error) { return k.WithoutAO(peer, snd, rcv) })
+	return f.changeKeys(auth.DeleteAO(peer, snd, rcv))
 }
 
 // peer is the address or prefix in a field of that name; none is everybody.

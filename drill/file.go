@@ -12,7 +12,6 @@ import (
 	"github.com/weirnet/weir/internal/stack"
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
-	"github.com/weirnet/weir/tcp/auth"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -44,7 +43,7 @@ type file struct {
 	flow     *flow
 
 	start      tcp.Options   // what the connection to come starts with, or those that a listener accepts
-	keys       *auth.Keys    // of TCP-MD5 and TCP-AO, for the same
+	keys       tcp.Keys      // of TCP-MD5 and TCP-AO, for the same
 	traffic    stack.Traffic // what it asks of IP
 	iface      int           // SO_BINDTODEVICE; 0: none
 	options    []option      // what has to be done to it beside that

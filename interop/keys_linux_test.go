@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weirnet/weir"
+	"github.com/weirnet/weir/tcp/auth"
 )
 
 // signing is a way to sign segments: how the kernel's sockets and weir's are told the key for a peer.
@@ -23,14 +24,14 @@ type signing struct {
 }
 
 var signings = []signing{
-	{"TCP-MD5", kernelMD5, func(o *weir.SockOpts, key string) { o.MD5 = []weir.TCPMD5Key{{Key: []byte(key)}} }},
-	{"TCP-AO, HMAC-SHA-1", kernelAO("hmac(sha1)"), weirAO(weir.AOHMACSHA1)},
-	{"TCP-AO, AES-CMAC", kernelAO("cmac(aes128)"), weirAO(weir.AOAESCMAC)},
+	{"TCP-MD5", kernelMD5, func(o *weir.SockOpts, key string) { o.Keys = &auth.Keys{MD5: []auth.MD5Key{{Key: []byte(key)}}} }},
+	{"TCP-AO, HMAC-SHA-1", kernelAO("hmac(sha1)"), weirAO(auth.HMACSHA1)},
+	{"TCP-AO, AES-CMAC", kernelAO("cmac(aes128)"), weirAO(auth.AESCMAC)},
 }
 
-func weirAO(a weir.TCPAOAlgorithm) func(*weir.SockOpts, string) {
+func weirAO(a auth.Algorithm) func(*weir.SockOpts, string) {
 	return func(o *weir.SockOpts, key string) {
-		o.AO = []weir.TCPAOKey{{SendID: 7, RecvID: 9, Algorithm: a, Key: []byte(key)}}
+		o.Keys = &auth.Keys{AO: []auth.AOKey{{SendID: 7, RecvID: 9, Algorithm: a, Key: []byte(key)}}}
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/weirnet/weir/internal/stack"
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
-	"github.com/weirnet/weir/tcp/auth"
 )
 
 // ErrWouldBlock is what a call answers that can do nothing now. The application is called when it can.
@@ -43,7 +42,7 @@ type DialOptions struct {
 	LocalPort uint16       // 0: one is chosen
 	TCP       *tcp.Options // what it starts with; nil: as its host says
 	FastOpen  bool         // the first data goes with the SYN, if the host has a cookie (RFC 7413)
-	Keys      *auth.Keys   // its segments are signed by these; nil: they are not
+	Keys      tcp.Keys     // its segments are signed by these; nil: they are not
 	App       func(*Conn)  // the application
 }
 
@@ -69,7 +68,7 @@ type ListenOptions struct {
 	TCP      *tcp.Options // what its connections start with; nil: as the host says
 	Backlog  int          // handshakes in progress, and connections that wait, at most; 0: as the host says
 	FastOpen int          // Fast Open requests in progress, at most; 0: none
-	Keys     *auth.Keys   // their segments are signed by these; nil: they are not
+	Keys     tcp.Keys     // their segments are signed by these; nil: they are not
 	Lazy     bool         // connections wait until Take is called
 	Accept   func(*Conn)  // called with each new connection, whose App it sets
 }

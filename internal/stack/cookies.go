@@ -77,7 +77,7 @@ func (s *Stack) takeCookie(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 		return false
 	}
 	l := s.listenerOf(k, m)
-	if l == nil || !l.cookieSent(now) || l.keysFor(k.remoteAddr()) != nil || !s.admits(&manner{minTTL: l.traffic.MinTTL}, seg, m) {
+	if l == nil || !l.cookieSent(now) || l.guard(k) != nil || !s.admits(&manner{minTTL: l.traffic.MinTTL}, seg, m) {
 		return false
 	}
 	var rec tcp.SynRecv
@@ -129,14 +129,14 @@ func (s *Stack) refuse(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.P
 	if l != nil {
 		answer = tcp.ResetFromListen
 	}
-	switch keys := l.keysFor(k.remoteAddr()); {
-	case l != nil && keys == nil && l.awaitsCookie(now, seg, k):
+	switch g := l.guard(k); {
+	case l != nil && g == nil && l.awaitsCookie(now, seg, k):
 		return
 	case !answer(seg, reply):
 		return
-	case keys == nil && seg.Options.AuthKind == 0:
+	case g == nil && seg.Options.AuthKind == 0:
 		s.reply(k, m.Scope, reply, &manner{})
-	case !s.refuseSigned(keys, seg, reply, k, m):
+	case !s.refuseSigned(g, seg, reply, k, m):
 		return
 	}
 	s.stats.resetsOut.Add(1)

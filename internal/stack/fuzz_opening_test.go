@@ -96,17 +96,10 @@ func (h *hostile) openStep(d *tap, next func() byte, data string) {
 		h.regroup(i%2, next())
 	case 7: // keys change
 		n := int(next())
-		change := func(k *auth.Keys) (*auth.Keys, error) {
-			switch n % 4 {
-			case 0:
-				return o.keys[i%2], nil
-			case 1:
-				return nil, nil
-			case 2:
-				return k.WithMD5(auth.MD5Key{Key: []byte("new")})
-			}
-			return k.WithAO(auth.AOKey{Key: []byte("new"), SendID: uint8(n), RecvID: uint8(n)})
-		}
+		change := [...]tcp.KeyChange{
+			auth.Replace(o.keys[i%2]), auth.Replace(nil), auth.SetMD5(auth.MD5Key{Key: []byte("new")}),
+			auth.AddAO(auth.AOKey{Key: []byte("new"), SendID: uint8(n), RecvID: uint8(n)}),
+		}[n%4]
 		if n&64 != 0 {
 			_ = o.signed[i%2].SetKeys(change)
 			break

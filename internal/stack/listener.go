@@ -9,7 +9,6 @@ import (
 	"syscall"
 
 	"github.com/weirnet/weir/tcp"
-	"github.com/weirnet/weir/tcp/auth"
 )
 
 // Listener takes connections to a port.
@@ -21,7 +20,7 @@ type Listener struct {
 	options  *tcp.Options // of its connections; nil: the defaults
 	traffic  Traffic
 	trace    *tracer // of its connections; nil: nobody
-	keys     atomic.Pointer[auth.Keys]
+	keys     atomic.Pointer[keyring]
 	backlog  int          // handshakes in progress, and connections that wait, at most
 	opening  atomic.Int64 // handshakes in progress
 	closed   atomic.Bool
@@ -51,7 +50,7 @@ type ListenOptions struct {
 	// Traffic is what it, or an unconnected UDP socket, asks of IP.
 	Traffic Traffic
 	// Keys are those by which segments of connections are signed; nil: none are.
-	Keys *auth.Keys
+	Keys tcp.Keys
 	// Make returns a new socket for an incoming connection, with its Notifier set; nil: one without. It is called under a lock, and must
 	// neither block nor call the stack.
 	Make func() *TCP
@@ -63,7 +62,7 @@ type ListenOptions struct {
 func (s *Stack) ListenTCP(addr netip.AddrPort, o ListenOptions) (*Listener, error) {
 	l := &Listener{stack: s, notifier: o.Notifier, make: o.Make, options: o.TCP, traffic: o.Traffic, trace: newTracer(o.Trace), backlog: cmp.Or(o.Backlog, s.cfg.Backlog)}
 	l.fast.Limit = o.FastOpen
-	l.keys.Store(o.Keys)
+	l.keys.Store(&keyring{o.Keys})
 	if l.make == nil {
 		l.make = func() *TCP { return new(TCP) }
 	}

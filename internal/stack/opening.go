@@ -105,7 +105,7 @@ func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 	o.flow = flow{key: *k, owner: o}
 	o.timer.Owner = o
 	p := s.params(now, k, s.pathMTU(m), floor, with)
-	p.AuthSpace = w.guard.Space()
+	p.AuthSpace = w.guard.space()
 	o.rec.Init(s.cfg.TCP, now, seg, p)
 	return o
 }
@@ -132,7 +132,7 @@ func (l *Listener) replyBy(m *ip.Meta) int { return cmp.Or(m.Scope, l.bind.iface
 // handshake begins a passive open for the listener. With no room for one more it answers with a cookie, if it may.
 func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, floor issFloor) {
 	s := l.stack
-	w := s.manner(k, l.traffic, l.keys.Load())
+	w := s.manner(k, l.traffic, l.keys.Load().keys)
 	if !s.admits(&w, seg, m) {
 		return
 	}

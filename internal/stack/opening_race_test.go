@@ -70,7 +70,7 @@ func (w *live) openWays(round int, served *atomic.Int64) {
 	dialers.Go(func() {
 		for i := range 20 {
 			l := w.serve(ListenOptions{ReusePort: true, FastOpen: 1})
-			_ = signed.SetKeys(func(*auth.Keys) (*auth.Keys, error) { return keys[i%2], nil })
+			_ = signed.SetKeys(auth.Replace(keys[i%2]))
 			if l != nil {
 				_ = l.Close()
 			}
@@ -95,7 +95,7 @@ func (w *live) dialAndEnd(to uint16, b Bound, i int, served *atomic.Int64) {
 	case 1:
 		_ = c.Close()
 	case 2:
-		_ = c.SetKeys(func(*auth.Keys) (*auth.Keys, error) { return nil, nil })
+		_ = c.SetKeys(auth.Replace(nil))
 		_ = c.CloseWrite()
 	default:
 		w.wg.Go(func() { // as long as it takes, or until the stacks close

@@ -163,7 +163,7 @@ func TestTimeWaitKeepsItsKeys(t *testing.T) {
 		if h.timeWaits.Load() != 1 {
 			t.Fatalf("%s: %d in TIME-WAIT", name, h.timeWaits.Load())
 		}
-		if err := c.SetKeys(func(*auth.Keys) (*auth.Keys, error) { return keys[1], nil }); err != nil {
+		if err := c.SetKeys(auth.Replace(keys[1])); err != nil {
 			t.Fatal(err)
 		}
 		d.inject(at(wire.ACK|wire.FIN, 1001, 2)) // our ACK was lost

@@ -10,7 +10,6 @@ import (
 	"github.com/weirnet/weir/packet"
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
-	"github.com/weirnet/weir/tcp/auth"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -78,7 +77,7 @@ func (s *Stack) makePacket(path *ip.Path, srcPort, dstPort uint16, seg *tcp.Segm
 	b := p.Push(packet.Transport, seg.HeaderLen())
 	seg.PutHeader(b, srcPort, dstPort)
 	if w.guard != nil {
-		w.guard.Sign(&auth.Segment{Src: path.Src, Dst: path.Dst, Header: b, Payload: p.Data()})
+		w.guard.Sign(tcp.SignedSegment{Src: path.Src, Dst: path.Dst, Header: b, Payload: p.Data()})
 	}
 	p.Segs = 1
 	if seg.GSOSize > 0 && size > seg.GSOSize {

@@ -357,7 +357,7 @@ func signed(g *auth.Guard, src, dst netip.AddrPort, flags wire.TCPFlags, seq, ac
 		var payload buffer.Buffer
 		payload.SetPool(buffer.NewPool(buffer.Options{}))
 		payload.Append([]byte(data))
-		g.Sign(&auth.Segment{Src: src.Addr(), Dst: dst.Addr(), Header: b, Payload: &payload})
+		g.Sign(tcp.SignedSegment{Src: src.Addr(), Dst: dst.Addr(), Header: b, Payload: &payload})
 		payload.Clear()
 	}
 	return ipPacket(protoTCP, src.Addr(), dst.Addr(), append(b, data...), tcpChecksum)
@@ -376,7 +376,7 @@ func good(t *testing.T, g *auth.Guard, b []byte) wire.TCP {
 	var payload buffer.Buffer
 	payload.SetPool(buffer.NewPool(buffer.Options{}))
 	payload.Append(p.body[len(h):])
-	if v := g.Verify(&auth.Segment{Src: p.src, Dst: p.dst, Header: h, Payload: &payload}, &o); v != auth.Good {
+	if v := g.Verify(tcp.SignedSegment{Src: p.src, Dst: p.dst, Header: h, Payload: &payload}, &o); v != tcp.SignatureGood {
 		t.Errorf("%v seq %d is not signed well: %d", h.Flags(), h.Seq(), v)
 	}
 	payload.Clear()
@@ -475,7 +475,7 @@ func signedTS(g *auth.Guard, ts bool, src, dst netip.AddrPort, flags wire.TCPFla
 	var payload buffer.Buffer
 	payload.SetPool(buffer.NewPool(buffer.Options{}))
 	payload.Append([]byte(data))
-	g.Sign(&auth.Segment{Src: src.Addr(), Dst: dst.Addr(), Header: b, Payload: &payload})
+	g.Sign(tcp.SignedSegment{Src: src.Addr(), Dst: dst.Addr(), Header: b, Payload: &payload})
 	payload.Clear()
 	return ipPacket(protoTCP, src.Addr(), dst.Addr(), append(b, data...), tcpChecksum)
 }
@@ -555,14 +555,14 @@ func TestKeysOfOpenConnection(t *testing.T) {
 	_, d := h.attach(InterfaceConfig{}, "192.0.2.1/24")
 	c, p := h.connect(d, "192.0.2.9:179", Bound{})
 	md5 := signings()["MD5"][0]
-	if err := c.SetKeys(func(*auth.Keys) (*auth.Keys, error) { return signings()["CMAC"][0], nil }); err != syscall.EINVAL {
+	if err := c.SetKeys(auth.Replace(signings()["CMAC"][0])); err != syscall.EINVAL {
 		t.Errorf("TCP-AO on an open connection: %v", err)
 	}
 	if err := c.UseAO(1, 1); err != syscall.ENOENT {
 		t.Error(err)
 	}
 	before := c.Info().SendMSS
-	if err := c.SetKeys(func(*auth.Keys) (*auth.Keys, error) { return md5, nil }); err != nil {
+	if err := c.SetKeys(auth.Replace(md5)); err != nil {
 		t.Fatal(err)
 	}
 	g := auth.NewGuard(md5, p.src, p.dst)
@@ -573,7 +573,7 @@ func TestKeysOfOpenConnection(t *testing.T) {
 	if n := c.Info().SendMSS; n != before-20 {
 		t.Errorf("MSS %d, before %d", n, before)
 	}
-	if err := c.SetKeys(func(*auth.Keys) (*auth.Keys, error) { return nil, nil }); err != nil || c.Info().SendMSS != before {
+	if err := c.SetKeys(auth.Replace(nil)); err != nil || c.Info().SendMSS != before {
 		t.Error(err, c.Info().SendMSS)
 	}
 }

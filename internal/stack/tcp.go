@@ -11,7 +11,6 @@ import (
 	"github.com/weirnet/weir/internal/ip"
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
-	"github.com/weirnet/weir/tcp/auth"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -78,7 +77,7 @@ type Bound struct {
 	// Traffic is what it asks of IP.
 	Traffic Traffic
 	// Keys are those by which segments of TCP are signed, if the peer has one; nil: none are.
-	Keys *auth.Keys
+	Keys tcp.Keys
 }
 
 // init makes t a socket of s for the flow of key. The caller has it to itself.
@@ -118,7 +117,7 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 	t.usePath(&path, gen)
 	now := s.now()
 	p := s.params(now, &t.flow.key, s.mtuOf(path.Iface), floor, b.TCP)
-	p.AuthSpace = t.manner.guard.Space()
+	p.AuthSpace = t.manner.guard.space()
 	if b.FastOpen && t.manner.guard == nil {
 		p.FastOpen = s.fastParams(now, &t.flow.key, len(b.Data) == 0)
 	}

@@ -3,7 +3,6 @@ package stack
 import (
 	"github.com/weirnet/weir/internal/ip"
 	"github.com/weirnet/weir/tcp"
-	"github.com/weirnet/weir/tcp/auth"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -39,18 +38,18 @@ const ecnBits = 3 // of TOS (RFC 3168 §5)
 
 // manner is how the packets of one connection, or of the record of one, are sent, and what is asked of those that come.
 type manner struct {
-	ttl, tos, minTTL uint8       // of Traffic
-	pathMTU          PathMTU     // of Traffic
-	label            uint32      // the flow label in its upper 20 bits; the lowest says that it is AutoFlowLabel
-	guard            *auth.Guard // signs and verifies; nil: nothing is signed
+	ttl, tos, minTTL uint8   // of Traffic
+	pathMTU          PathMTU // of Traffic
+	label            uint32  // the flow label in its upper 20 bits; the lowest says that it is AutoFlowLabel
+	guard            *guard  // signs and verifies; nil: nothing is signed
 }
 
 // autoLabel is in manner.label with AutoFlowLabel.
 const autoLabel = 1
 
 // manner is that of a flow.
-func (s *Stack) manner(k *flowKey, t Traffic, keys *auth.Keys) manner {
-	m := manner{guard: auth.NewGuard(keys.For(k.remoteAddr()), k.localAddr(), k.remoteAddr())}
+func (s *Stack) manner(k *flowKey, t Traffic, keys tcp.Keys) manner {
+	m := manner{guard: newGuard(keys, k)}
 	m.use(s, k, t)
 	return m
 }
@@ -58,7 +57,7 @@ func (s *Stack) manner(k *flowKey, t Traffic, keys *auth.Keys) manner {
 // clone is a copy for another record of the flow, under another lock.
 func (m *manner) clone() manner {
 	c := *m
-	c.guard = m.guard.Clone()
+	c.guard = m.guard.clone()
 	return c
 }
 
@@ -114,21 +113,21 @@ func (s *Stack) admits(w *manner, seg *tcp.Segment, m *ip.Meta) bool {
 func (w *manner) ignoresICMP() bool { return w.guard != nil && w.guard.IgnoresICMP() }
 
 // authentic verifies the signature of a segment, and counts what is wrong.
-func (s *Stack) authentic(g *auth.Guard, seg *tcp.Segment, m *ip.Meta) bool {
-	v := auth.Unexpected
+func (s *Stack) authentic(g *guard, seg *tcp.Segment, m *ip.Meta) bool {
+	v := tcp.SignatureUnexpected
 	if g != nil {
-		v = g.Verify(&auth.Segment{Src: m.Src, Dst: m.Dst, Header: seg.Header, Payload: &seg.Payload}, &seg.Options)
+		v = g.Verify(tcp.SignedSegment{Src: m.Src, Dst: m.Dst, Header: seg.Header, Payload: &seg.Payload}, &seg.Options)
 	}
 	switch v {
-	case auth.Good:
+	case tcp.SignatureGood:
 		return true
-	case auth.Missing:
+	case tcp.SignatureMissing:
 		s.stats.authMissing.Add(1)
-	case auth.Unexpected:
+	case tcp.SignatureUnexpected:
 		s.stats.authUnexpected.Add(1)
-	case auth.UnknownKey:
+	case tcp.SignatureUnknownKey:
 		s.stats.authUnknownKey.Add(1)
-	case auth.Bad:
+	case tcp.SignatureBad:
 		s.stats.authBad.Add(1)
 	}
 	return false

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/weirnet/weir/buffer"
+	"github.com/weirnet/weir/tcp"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -105,9 +106,9 @@ var vectors = []vector{
 }
 
 // parse takes an IP packet apart.
-func parse(t *testing.T, b []byte) (*Segment, *wire.TCPOptions) {
+func parse(t *testing.T, b []byte) (tcp.SignedSegment, *wire.TCPOptions) {
 	t.Helper()
-	s := &Segment{Payload: new(buffer.Buffer)}
+	s := tcp.SignedSegment{Payload: new(buffer.Buffer)}
 	s.Payload.SetPool(buffer.NewPool(buffer.Options{}))
 	if wire.IPVersion(b) == 4 {
 		s.Src, s.Dst = wire.IPv4(b).Src(), wire.IPv4(b).Dst()
@@ -127,7 +128,7 @@ func parse(t *testing.T, b []byte) (*Segment, *wire.TCPOptions) {
 	return s, o
 }
 
-func ends(s *Segment) (src, dst netip.AddrPort) {
+func ends(s tcp.SignedSegment) (src, dst netip.AddrPort) {
 	return netip.AddrPortFrom(s.Src, s.Header.SrcPort()), netip.AddrPortFrom(s.Dst, s.Header.DstPort())
 }
 
@@ -158,11 +159,11 @@ func TestVectorsOfRFC9235(t *testing.T) {
 				if !bytes.Equal(o.Auth, want) {
 					t.Fatalf("packet %d: the MAC is %x, want %x", i, o.Auth[2:], want[2:])
 				}
-				if got := to.Verify(s, o); got != Good {
+				if got := to.Verify(s, o); got != tcp.SignatureGood {
 					t.Fatalf("packet %d: %v", i, got)
 				}
 				o.Auth[5] ^= 1
-				if got := to.Verify(s, o); got != Bad {
+				if got := to.Verify(s, o); got != tcp.SignatureBad {
 					t.Errorf("packet %d with another MAC: %v", i, got)
 				}
 			}
@@ -182,7 +183,7 @@ func TestMD5(t *testing.T) {
 		o.TS, o.TSVal = true, 77
 		a.Prepare(&o)
 		h := wire.PutTCP(make([]byte, 60), wire.TCPFields{SrcPort: 179, DstPort: 179, Seq: 1000, Ack: 2000, Flags: wire.ACK | wire.PSH, Window: 500, Checksum: 0xbeef, Options: &o})
-		s := &Segment{Src: src.Addr(), Dst: dst.Addr(), Header: h, Payload: new(buffer.Buffer)}
+		s := tcp.SignedSegment{Src: src.Addr(), Dst: dst.Addr(), Header: h, Payload: new(buffer.Buffer)}
 		s.Payload.SetPool(buffer.NewPool(buffer.Options{}))
 		s.Payload.Append([]byte("update"))
 		a.Sign(s)
@@ -205,17 +206,17 @@ func TestMD5(t *testing.T) {
 		if !bytes.Equal(got.Auth, want[:]) || got.AuthKind != wire.TCPOptionMD5 || !got.TS || a.Space() != 20 {
 			t.Errorf("%s: digest %x, want %x", local, got.Auth, want)
 		}
-		if v := b.Verify(s, &got); v != Good {
+		if v := b.Verify(s, &got); v != tcp.SignatureGood {
 			t.Errorf("%s: %v", local, v)
 		}
 		s.Payload.Append([]byte("!"))
-		if v := b.Verify(s, &got); v != Bad {
+		if v := b.Verify(s, &got); v != tcp.SignatureBad {
 			t.Errorf("%s: changed data: %v", local, v)
 		}
-		if v := b.Verify(s, &wire.TCPOptions{}); v != Missing {
+		if v := b.Verify(s, &wire.TCPOptions{}); v != tcp.SignatureMissing {
 			t.Errorf("%s: no option: %v", local, v)
 		}
-		if v := b.Verify(s, &wire.TCPOptions{AuthKind: wire.TCPOptionAO, Auth: make([]byte, 14)}); v != Unexpected {
+		if v := b.Verify(s, &wire.TCPOptions{AuthKind: wire.TCPOptionAO, Auth: make([]byte, 14)}); v != tcp.SignatureUnexpected {
 			t.Errorf("%s: TCP-AO: %v", local, v)
 		}
 	}
@@ -238,12 +239,12 @@ func newPair(t *testing.T, keys ...AOKey) *pair {
 }
 
 // send signs a segment at one end and returns what the other finds, and the KeyID and RNextKeyID.
-func (p *pair) send(from, to *Guard, seq uint32, flags wire.TCPFlags) (Verdict, uint8, uint8) {
+func (p *pair) send(from, to *Guard, seq uint32, flags wire.TCPFlags) (tcp.Verdict, uint8, uint8) {
 	p.t.Helper()
 	var o wire.TCPOptions
 	from.Prepare(&o)
 	h := wire.PutTCP(make([]byte, 60), wire.TCPFields{SrcPort: from.local.Port(), DstPort: to.local.Port(), Seq: seq, Flags: flags, Options: &o})
-	s := &Segment{Src: from.local.Addr(), Dst: to.local.Addr(), Header: h, Payload: new(buffer.Buffer)}
+	s := tcp.SignedSegment{Src: from.local.Addr(), Dst: to.local.Addr(), Header: h, Payload: new(buffer.Buffer)}
 	from.Sign(s)
 	o.Parse(h.OptionBytes())
 	return to.Verify(s, &o), o.Auth[0], o.Auth[1]
@@ -256,7 +257,7 @@ func (p *pair) open(isn uint32) {
 		seq      uint32
 		flags    wire.TCPFlags
 	}{{p.a, p.b, isn, wire.SYN}, {p.b, p.a, 7, wire.SYN | wire.ACK}, {p.a, p.b, isn + 1, wire.ACK}} {
-		if v, _, _ := p.send(s.from, s.to, s.seq, s.flags); v != Good {
+		if v, _, _ := p.send(s.from, s.to, s.seq, s.flags); v != tcp.SignatureGood {
 			p.t.Fatalf("segment %d of the handshake: %v", s.seq, v)
 		}
 	}
@@ -268,11 +269,11 @@ func TestSequenceNumberExtension(t *testing.T) {
 	p.open(1<<32 - 1000)
 	old := *p.a
 	for seq := uint32(1<<32 - 900); seq != 100; seq += 100 {
-		if v, _, _ := p.send(p.a, p.b, seq, wire.ACK); v != Good {
+		if v, _, _ := p.send(p.a, p.b, seq, wire.ACK); v != tcp.SignatureGood {
 			t.Fatalf("segment %d: %v", seq, v)
 		}
 	}
-	if v, _, _ := p.send(p.a, p.b, 1<<32-500, wire.ACK); v != Good { // sent again, from before the wrap
+	if v, _, _ := p.send(p.a, p.b, 1<<32-500, wire.ACK); v != tcp.SignatureGood { // sent again, from before the wrap
 		t.Errorf("retransmission: %v", v)
 	}
 	if p.b.rcvNext>>32 != 1 || p.a.sndNext>>32 != 1 {
@@ -280,13 +281,13 @@ func TestSequenceNumberExtension(t *testing.T) {
 	}
 	for range 5 {
 		for step := uint32(0); step < 4; step++ {
-			if v, _, _ := p.send(p.a, p.b, 1000+step<<30, wire.ACK); v != Good {
+			if v, _, _ := p.send(p.a, p.b, 1000+step<<30, wire.ACK); v != tcp.SignatureGood {
 				t.Fatalf("round at %d: %v", step, v)
 			}
 		}
 	}
 	old.sndNext = 1 << 31 // as a recording of the first round
-	if v, _, _ := p.send(&old, p.b, 1000+3<<30, wire.ACK); v != Bad {
+	if v, _, _ := p.send(&old, p.b, 1000+3<<30, wire.ACK); v != tcp.SignatureBad {
 		t.Errorf("a segment of an earlier round: %v", v)
 	}
 }
@@ -301,16 +302,16 @@ func TestKeyRollover(t *testing.T) {
 	if err := p.a.Use(-1, 22); err != nil {
 		t.Fatal(err)
 	}
-	if v, id, next := p.send(p.a, p.b, 6, wire.ACK); v != Good || id != 1 || next != 22 {
+	if v, id, next := p.send(p.a, p.b, 6, wire.ACK); v != tcp.SignatureGood || id != 1 || next != 22 {
 		t.Errorf("%v, KeyID %d, RNextKeyID %d", v, id, next)
 	}
-	if v, id, _ := p.send(p.b, p.a, 8, wire.ACK); v != Good || id != 22 {
+	if v, id, _ := p.send(p.b, p.a, 8, wire.ACK); v != tcp.SignatureGood || id != 22 {
 		t.Errorf("the peer's answer: %v, KeyID %d", v, id)
 	}
 	if err := p.a.Use(3, -1); err != nil {
 		t.Fatal(err)
 	}
-	if v, id, _ := p.send(p.a, p.b, 6, wire.ACK); v != Good || id != 3 {
+	if v, id, _ := p.send(p.a, p.b, 6, wire.ACK); v != tcp.SignatureGood || id != 3 {
 		t.Errorf("%v, KeyID %d", v, id)
 	}
 	if err := p.a.Use(9, -1); err != syscall.ENOENT {
@@ -320,16 +321,24 @@ func TestKeyRollover(t *testing.T) {
 		t.Error(err)
 	}
 	// The old key goes; its peer may no longer use it.
-	keys, err := p.a.Keys().WithoutAO(netip.Prefix{}, 1, 11)
+	all := p.a.Keys().(*Keys)
+	for _, used := range []*Keys{{AO: all.AO[:2]}, {AO: all.AO[2:]}} {
+		if err := p.a.SetKeys(used); err != syscall.EBUSY {
+			t.Errorf("without the key that is signed with, or asked for: %v", err)
+		}
+	}
+	keys, err := DeleteIDs(1, 11)(all)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.a.SetKeys(keys)
+	if err := p.a.SetKeys(keys); err != nil {
+		t.Fatal(err)
+	}
 	if current, next, err := p.a.IDs(); current != 3 || next != 22 || err != nil {
 		t.Errorf("current %d, next %d, %v", current, next, err)
 	}
 	_ = p.b.Use(11, -1)
-	if v, _, _ := p.send(p.b, p.a, 9, wire.ACK); v != UnknownKey {
+	if v, _, _ := p.send(p.b, p.a, 9, wire.ACK); v != tcp.SignatureUnknownKey {
 		t.Errorf("a key that is no more: %v", v)
 	}
 }
@@ -337,7 +346,7 @@ func TestKeyRollover(t *testing.T) {
 func TestKeys(t *testing.T) {
 	p := netip.MustParsePrefix
 	var none *Keys
-	if none.For(netip.MustParseAddrPort("192.0.2.1:1")) != nil || NewGuard(nil, netip.AddrPort{}, netip.AddrPort{}) != nil || (*Guard)(nil).Space() != 0 {
+	if none.For(netip.MustParseAddrPort("192.0.2.1:1")) != nil || none.Guard(netip.AddrPort{}, netip.AddrPort{}) != nil || none.Check() != nil {
 		t.Error("keys out of nothing")
 	}
 	k, err := none.WithMD5(MD5Key{Key: []byte("all")})

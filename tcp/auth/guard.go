@@ -1,29 +1,20 @@
 package auth
 
 import (
+	"bytes"
 	"crypto/md5"
 	"crypto/subtle"
 	"encoding/binary"
 	"hash"
 	"net/netip"
+	"slices"
 	"syscall"
 
+	"github.com/weirnet/weir/tcp"
 	"github.com/weirnet/weir/wire"
 )
 
-// Verdict is what Verify finds.
-type Verdict uint8
-
-const (
-	Good       Verdict = iota
-	Missing            // the segment is not signed, and has to be
-	Unexpected         // it is signed in a way that was not agreed on, or twice
-	UnknownKey         // TCP-AO: no key has that ID
-	Bad                // its digest is another one
-)
-
-// Guard is what one connection, or the record of one, has of authentication: it signs what is sent and judges what comes. Both ends of the
-// connection are fixed.
+// Guard is what one connection, or the record of one, has of authentication, a tcp.Guard. Both ends of the connection are fixed.
 type Guard struct {
 	local, remote netip.AddrPort
 	keys          *Keys
@@ -57,15 +48,12 @@ func NewGuard(keys *Keys, local, remote netip.AddrPort) *Guard {
 		return nil
 	}
 	g := &Guard{local: local, remote: remote}
-	g.SetKeys(keys)
+	g.take(keys)
 	return g
 }
 
-// Clone is a Guard of its own for the same connection, as of now; nil for nil. What it derives and computes is not shared.
-func (g *Guard) Clone() *Guard {
-	if g == nil {
-		return nil
-	}
+// Clone is a Guard of its own for the same connection, as of now. What it derives and computes is not shared.
+func (g *Guard) Clone() tcp.Guard {
 	c := *g
 	c.md5, c.ao = nil, nil
 	if g.md5 != nil {
@@ -77,8 +65,31 @@ func (g *Guard) Clone() *Guard {
 	return &c
 }
 
-// SetKeys changes the keys. Those of TCP-AO that remain keep their roles.
-func (g *Guard) SetKeys(keys *Keys) {
+// SetKeys changes the keys to those among keys, a *Keys, that are for the peer. Those of TCP-AO that remain keep their roles. EBUSY: the
+// one that is signed with, or that the peer is asked for, is not there.
+func (g *Guard) SetKeys(keys tcp.Keys) error {
+	all, ok := keys.(*Keys)
+	if !ok {
+		return syscall.EINVAL
+	}
+	of := all.For(g.remote)
+	if of == nil {
+		return syscall.EINVAL
+	}
+	if g.AO() && len(of.AO) > 0 && (find(of.AO, &g.ao[g.current].AOKey) < 0 || find(of.AO, &g.ao[g.next].AOKey) < 0) {
+		return syscall.EBUSY
+	}
+	g.take(of)
+	return nil
+}
+
+// find is where the key with another's IDs is; -1 if it is not there.
+func find(keys []AOKey, as *AOKey) int {
+	return slices.IndexFunc(keys, func(k AOKey) bool { return k.SendID == as.SendID && k.RecvID == as.RecvID })
+}
+
+// take makes keys the Guard's.
+func (g *Guard) take(keys *Keys) {
 	g.keys = keys
 	g.md5 = nil
 	if len(keys.MD5) > 0 {
@@ -87,24 +98,28 @@ func (g *Guard) SetKeys(keys *Keys) {
 	old, current, next := g.ao, g.current, g.next
 	g.ao, g.current, g.next = nil, 0, 0
 	for i := range keys.AO {
-		k := aoKey{AOKey: keys.AO[i]}
-		for j := range old {
-			if o := &old[j]; o.SendID == k.SendID && o.RecvID == k.RecvID {
-				k.send, k.receive = o.send, o.receive
-				if j == current {
-					g.current = i
-				}
-				if j == next {
-					g.next = i
-				}
-			}
+		g.ao = append(g.ao, aoKey{AOKey: keys.AO[i]})
+	}
+	for i := range old {
+		o := &old[i]
+		at := find(keys.AO, &o.AOKey)
+		if at < 0 {
+			continue
 		}
-		g.ao = append(g.ao, k)
+		if k := &g.ao[at]; k.Algorithm == o.Algorithm && bytes.Equal(k.Key, o.Key) {
+			k.send, k.receive = o.send, o.receive
+		}
+		if i == current {
+			g.current = at
+		}
+		if i == next {
+			g.next = at
+		}
 	}
 }
 
-// Keys are the keys in use.
-func (g *Guard) Keys() *Keys { return g.keys }
+// Keys are the keys in use, a *Keys.
+func (g *Guard) Keys() tcp.Keys { return g.keys }
 
 // AO reports whether TCP-AO protects the connection.
 func (g *Guard) AO() bool { return len(g.ao) > 0 }
@@ -112,12 +127,9 @@ func (g *Guard) AO() bool { return len(g.ao) > 0 }
 // IgnoresICMP reports whether ICMP errors are to be ignored (RFC 5925 §7.8).
 func (g *Guard) IgnoresICMP() bool { return g.AO() && !g.keys.AcceptICMP }
 
-// Space is how many bytes of each segment's options authentication takes, padding included; 0 for a nil Guard. With several keys it is
-// what the longest takes, for the peer may ask for any.
+// Space is how many bytes of each segment's options authentication takes, padding included. With several keys it is what the
+// longest takes, for the peer may ask for any.
 func (g *Guard) Space() (n int) {
-	if g == nil {
-		return 0
-	}
 	if g.md5 != nil {
 		return (2 + md5Len + 3) &^ 3
 	}
@@ -185,7 +197,8 @@ func (g *Guard) Prepare(o *wire.TCPOptions) {
 }
 
 // Sign fills in the digest of a segment whose header was written with the option that Prepare made.
-func (g *Guard) Sign(s *Segment) {
+func (g *Guard) Sign(signed tcp.SignedSegment) {
+	s := (*segment)(&signed)
 	data, kind := authData(s.Header)
 	switch {
 	case data == nil:
@@ -206,37 +219,38 @@ func (g *Guard) Sign(s *Segment) {
 }
 
 // Verify judges a segment from the peer. o are its options, as parsed from its header.
-func (g *Guard) Verify(s *Segment, o *wire.TCPOptions) Verdict {
+func (g *Guard) Verify(signed tcp.SignedSegment, o *wire.TCPOptions) tcp.Verdict {
+	s := (*segment)(&signed)
 	want := wire.TCPOptionMD5
 	if g.md5 == nil {
 		want = wire.TCPOptionAO
 	}
 	switch {
 	case o.AuthKind == 0:
-		return Missing
+		return tcp.SignatureMissing
 	case o.AuthKind != want || o.Auth == nil:
-		return Unexpected
+		return tcp.SignatureUnexpected
 	case want == wire.TCPOptionMD5:
 		if subtle.ConstantTimeCompare(g.md5Digest(s), o.Auth) != 1 {
-			return Bad
+			return tcp.SignatureBad
 		}
-		return Good
+		return tcp.SignatureGood
 	}
 	return g.verifyAO(s, o.Auth)
 }
 
 // verifyAO judges a segment by its TCP-AO option (RFC 5925 §7.5), and learns from a good one.
-func (g *Guard) verifyAO(s *Segment, data []byte) Verdict {
+func (g *Guard) verifyAO(s *segment, data []byte) tcp.Verdict {
 	if len(data) < 2 {
-		return Bad
+		return tcp.SignatureBad
 	}
 	at := g.byRecvID(int(data[0]))
 	if at < 0 {
-		return UnknownKey
+		return tcp.SignatureUnknownKey
 	}
 	k := &g.ao[at]
 	if len(data) != 2+k.Algorithm.macLen() {
-		return Bad
+		return tcp.SignatureBad
 	}
 	seq := s.Header.Seq()
 	flags := s.Header.Flags()
@@ -261,7 +275,7 @@ func (g *Guard) verifyAO(s *Segment, data []byte) Verdict {
 		ext = extend(g.rcvNext, seq)
 	}
 	if subtle.ConstantTimeCompare(g.aoDigest(s, h, k, uint32(ext>>32), len(data)-2), data[2:]) != 1 {
-		return Bad
+		return tcp.SignatureBad
 	}
 	first := syn && !g.rcvKnown
 	if first {
@@ -276,7 +290,7 @@ func (g *Guard) verifyAO(s *Segment, data []byte) Verdict {
 	if next := g.bySendID(int(data[1])); next >= 0 && g.rcvKnown && (!syn || first) {
 		g.current = next
 	}
-	return Good
+	return tcp.SignatureGood
 }
 
 // extend is seq in 64 bits: the number nearest to one that was seen before (RFC 5925 §6.2; by the difference, as RFC 9187 §5 has it). What
@@ -301,7 +315,7 @@ func (g *Guard) sendKey(k *aoKey, syn bool) hash.Hash {
 }
 
 // derive is the traffic key of a segment that came.
-func (g *Guard) derive(k *aoKey, s *Segment, src, dst uint32) hash.Hash {
+func (g *Guard) derive(k *aoKey, s *segment, src, dst uint32) hash.Hash {
 	return k.derive(s.Src, s.Dst, s.Header.SrcPort(), s.Header.DstPort(), src, dst)
 }
 
@@ -323,7 +337,7 @@ func (k *AOKey) derive(src, dst netip.Addr, srcPort, dstPort uint16, srcISN, dst
 }
 
 // md5Digest is the digest of RFC 2385 §2: pseudo-header, TCP header without options and checksum, data, key.
-func (g *Guard) md5Digest(s *Segment) []byte {
+func (g *Guard) md5Digest(s *segment) []byte {
 	h := g.md5
 	h.Reset()
 	s.writePseudo(h, g.scratch[:])
@@ -335,7 +349,7 @@ func (g *Guard) md5Digest(s *Segment) []byte {
 
 // aoDigest is the MAC of RFC 5925 §5.1: sequence number extension, pseudo-header, TCP header (checksum and MAC zero; without other options
 // if the key says so), data.
-func (g *Guard) aoDigest(s *Segment, h hash.Hash, k *aoKey, sne uint32, n int) []byte {
+func (g *Guard) aoDigest(s *segment, h hash.Hash, k *aoKey, sne uint32, n int) []byte {
 	h.Reset()
 	binary.BigEndian.PutUint32(g.scratch[:], sne)
 	h.Write(g.scratch[:4])

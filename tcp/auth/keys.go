@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"slices"
 	"syscall"
+
+	"github.com/weirnet/weir/tcp"
 )
 
 // Algorithm is the MAC of a TCP-AO key, with the key derivation that belongs to it (RFC 5926 §3).
@@ -94,7 +96,7 @@ func matches(p netip.Prefix, port uint16, peer netip.AddrPort) bool {
 	return p == netip.Prefix{} || p.Contains(peer.Addr().Unmap().WithZone(""))
 }
 
-// Keys are those of a socket. Immutable once in use: With… and Without… make others.
+// Keys are those of a socket, a tcp.Keys. Immutable once in use: With… and Without… make others.
 type Keys struct {
 	MD5 []MD5Key
 	AO  []AOKey
@@ -107,6 +109,9 @@ type Keys struct {
 // same KeyID ("The IDs of MKTs MUST NOT overlap where their TCP connection identifiers overlap", RFC 5925 §3.1), and for peers that would
 // have keys of both kinds.
 func (k *Keys) Check() error {
+	if k == nil {
+		return nil
+	}
 	for i := range k.MD5 {
 		m := &k.MD5[i]
 		if len(m.Key) == 0 || len(m.Key) > maxMD5Key {
@@ -164,6 +169,14 @@ func (k *Keys) For(peer netip.AddrPort) *Keys {
 	return of
 }
 
+// Guard is what the connection between two addresses needs; nil if there is no key for it.
+func (k *Keys) Guard(local, remote netip.AddrPort) tcp.Guard {
+	if of := k.For(remote); of != nil {
+		return NewGuard(of, local, remote)
+	}
+	return nil
+}
+
 // clone is a copy of k, which may be nil, to change.
 func (k *Keys) clone() *Keys {
 	if k == nil {
@@ -204,10 +217,51 @@ func (k *Keys) WithoutAO(peer netip.Prefix, sendID, recvID uint8) (*Keys, error)
 
 // WithoutIDs is WithoutAO for the keys of one peer, among which the IDs are enough.
 func (k *Keys) WithoutIDs(sendID, recvID uint8) (*Keys, error) {
-	for i := range k.AO {
-		if a := &k.AO[i]; a.SendID == sendID && a.RecvID == recvID {
+	for _, a := range k.clone().AO {
+		if a.SendID == sendID && a.RecvID == recvID {
 			return k.WithoutAO(a.Peer, sendID, recvID)
 		}
 	}
 	return nil, syscall.ENOENT
+}
+
+// change is a KeyChange by one of the functions above.
+func change(fn func(*Keys) (*Keys, error)) tcp.KeyChange {
+	return func(old tcp.Keys) (tcp.Keys, error) {
+		k, ok := old.(*Keys)
+		if old != nil && !ok {
+			return nil, syscall.EINVAL
+		}
+		next, err := fn(k)
+		if next == nil || err != nil {
+			return nil, err
+		}
+		return next, nil
+	}
+}
+
+// Replace has SetKeys put these keys in place of all that there are; nil: signing ends.
+func Replace(keys *Keys) tcp.KeyChange {
+	return change(func(*Keys) (*Keys, error) { return keys, keys.Check() })
+}
+
+// SetMD5 has SetKeys change a key of TCP-MD5: that of just these peers. An empty one takes it away.
+func SetMD5(key MD5Key) tcp.KeyChange {
+	return change(func(k *Keys) (*Keys, error) { return k.WithMD5(key) })
+}
+
+// AddAO has SetKeys add a key of TCP-AO. A connection must have begun with one; it uses the new one once UseAOKey says so, or the peer asks
+// for it.
+func AddAO(key AOKey) tcp.KeyChange {
+	return change(func(k *Keys) (*Keys, error) { return k.WithAO(key) })
+}
+
+// DeleteAO has SetKeys take a key of TCP-AO away: that of just these peers and IDs. syscall.ENOENT: there is none.
+func DeleteAO(peer netip.Prefix, sendID, recvID uint8) tcp.KeyChange {
+	return change(func(k *Keys) (*Keys, error) { return k.WithoutAO(peer, sendID, recvID) })
+}
+
+// DeleteIDs is DeleteAO for a connection, among whose keys the IDs are enough.
+func DeleteIDs(sendID, recvID uint8) tcp.KeyChange {
+	return change(func(k *Keys) (*Keys, error) { return k.WithoutIDs(sendID, recvID) })
 }
