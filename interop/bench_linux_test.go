@@ -4,6 +4,9 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ownNamespace skips a benchmark outside of a namespace of its own, which it cannot make: it cannot be executed again.
@@ -42,6 +45,7 @@ func BenchmarkStream(b *testing.B) {
 					}()
 					b.SetBytes(op)
 					b.ReportAllocs()
+					before := cpuTime(b)
 					for b.Loop() {
 						if _, err := from.Write(block()[:op]); err != nil {
 							b.Fatal(err)
@@ -51,6 +55,7 @@ func BenchmarkStream(b *testing.B) {
 					if err := <-done; err != nil {
 						b.Error(err)
 					}
+					b.ReportMetric((cpuTime(b)-before).Seconds()/float64(b.N)/op*1e9, "cpu-s/GB")
 					st := w.tun.Stats()
 					b.ReportMetric(float64(st.RxPackets)/float64(b.N), "in/op")
 					b.ReportMetric(float64(st.TxPackets)/float64(b.N), "out/op")
@@ -58,6 +63,15 @@ func BenchmarkStream(b *testing.B) {
 			}
 		})
 	}
+}
+
+// cpuTime is what this process has used of the processors, in the kernel too: both ends of its connections.
+func cpuTime(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkRoundTrip is one byte there and back.

@@ -101,7 +101,8 @@ const (
 	overIPv6                          // Params.IPv6
 
 	// What Output has to send, beside data.
-	ackNow
+	ackNow        // an ACK, at once
+	ackDue        // an ACK, which is to be of all segments that came together
 	pendSYN       // SYN, in SYN-RECEIVED SYN-ACK
 	pendRST       // RST that ends the connection
 	pendRSTReply  // RST <SEQ=rstSeq>, in answer to a segment
@@ -264,7 +265,7 @@ func (c *Conn) finish() {
 	c.state = Closed
 	c.events |= Done
 	c.quiet()
-	c.clear(ackNow | pendSYN | pendKeepAlive | pendProbe)
+	c.clear(ackNow | ackDue | pendSYN | pendKeepAlive | pendProbe)
 }
 
 // quiet stops the timers and gives back what only a connection with segments to come needs.

@@ -50,11 +50,23 @@ func (c *Conn) noteArrival(seg *Segment, n int) {
 // scheduleAck decides about the ACK of data in order: "an ACK SHOULD be generated for at least every second full-sized segment, and MUST
 // be generated within 500 ms of the arrival of the first unacknowledged packet" (RFC 5681 §4.2).
 func (c *Conn) scheduleAck(now bool) {
-	if now || c.quickAcks > 0 && c.mode&pingPong == 0 || c.rcvNxt.minus(c.lastAckSent) > int(c.rcvMSS) {
+	switch {
+	case now:
 		c.set(ackNow)
-		return
+	case c.quickAcks > 0 && c.mode&pingPong == 0 || c.rcvNxt.minus(c.lastAckSent) > int(c.rcvMSS):
+		c.set(ackDue)
+	default:
+		c.delayAck()
 	}
-	c.delayAck()
+}
+
+// Pressing reports whether what Output has to send must be sent before the next segment is taken, though it came together with the last
+// one: what says that segment's own news, as each ACK of data that is out of order does (RFC 5681 §4.2), which the peer may count. All
+// else is better sent once for all segments that came together: one ACK of what is in order acknowledges it all. A stretch ACK, as RFC
+// 2525 §2.13 calls it, makes senders slow only that count ACKs and not bytes (RFC 3465), and bursts only where segments come singly: these
+// came as a burst. With accurate ECN each ACK tells of marks, by a counter of three bits that few segments may make go round.
+func (c *Conn) Pressing() bool {
+	return c.is(ackNow|pendSYN|pendRST|pendRSTReply) || c.is(ackDue) && c.ecn != nil && c.ecn.feedback == ECNAccurate
 }
 
 // delayAck makes an ACK due after the delayed-ACK time: as long as the peer's rhythm says, but not longer than a round trip, or than 200

@@ -60,7 +60,7 @@ func (c *Conn) output(now sched.Time, seg *Segment) bool {
 		c.header(seg, c.sndUna-1, wire.ACK)
 		c.markUrgent(seg)
 		return true
-	case c.is(ackNow):
+	case c.is(ackNow | ackDue):
 		c.header(seg, c.sndNxt, wire.ACK)
 		return true
 	}
@@ -80,7 +80,7 @@ func (c *Conn) header(seg *Segment, seq Seq, flags wire.TCPFlags) {
 	c.tellECN(seg)
 	c.lastAckSent = c.rcvNxt
 	c.ackAt = sched.Never
-	c.clear(ackNow | pushed)
+	c.clear(ackNow | ackDue | pushed)
 	c.countQuickAck()
 	c.segsSent++
 }
@@ -128,7 +128,7 @@ func (c *Conn) outputSYN(seg *Segment) bool {
 		c.lastAckSent = c.rcvNxt
 		c.ackAt = sched.Never
 	}
-	c.clear(pendSYN | ackNow | pushed)
+	c.clear(pendSYN | ackNow | ackDue | pushed)
 	c.segsSent++
 	if c.sndNxt == c.iss {
 		f.stalled = c.now

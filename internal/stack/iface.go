@@ -328,30 +328,6 @@ func (i *Interface) queue(hash uint32) *txQueue {
 	return i.queues[int(hash)%len(i.queues)]
 }
 
-// batch collects what the packets of one delivery make necessary: wake-ups first, then the flush.
-type batch struct {
-	wakes  [32]wake
-	nwakes int
-}
-
-type wake struct {
-	n     Notifier
-	ready Ready
-}
-
-// wake notes a wake-up for the end of the batch; no lock may be held when b is nil or full.
-func (b *batch) wake(n Notifier, r Ready) {
-	if n == nil || r == 0 {
-		return
-	}
-	if b == nil || b.nwakes == len(b.wakes) {
-		n.Notify(r)
-		return
-	}
-	b.wakes[b.nwakes] = wake{n, r}
-	b.nwakes++
-}
-
 // deliver is the way in: a batch of packets from the device.
 func (i *Interface) deliver(queue int, packets []*packet.Packet) {
 	if len(packets) == 0 {
@@ -370,7 +346,7 @@ func (i *Interface) deliver(queue int, packets []*packet.Packet) {
 		p.Iface = int32(i.index)
 		s.ip.Input(now, p, b)
 	}
-	s.finish(b, depth)
+	s.finish(now, b, depth)
 }
 
 func (i *Interface) count(packets []*packet.Packet) {
@@ -380,19 +356,6 @@ func (i *Interface) count(packets []*packet.Packet) {
 	}
 	i.stats.rxPackets.Add(uint64(len(packets)))
 	i.stats.rxBytes.Add(uint64(bytes))
-}
-
-// finish does what a batch has collected, and gives b back.
-func (s *Stack) finish(b *batch, depth uint8) {
-	for k := range b.wakes[:b.nwakes] {
-		w := &b.wakes[k]
-		w.n.Notify(w.ready)
-		w.n = nil
-	}
-	b.nwakes = 0
-	s.batches.Put(b)
-	s.relieve()
-	s.flushQueues(depth)
 }
 
 // flushQueues flushes every queue that has something; there are few, and a look at an idle one costs a load.

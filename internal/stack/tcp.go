@@ -41,6 +41,7 @@ type TCP struct {
 	fastPending bool  // a Fast Open request whose handshake is not complete: in stack.fast.pending
 	leftBehind  bool  // in stack.left
 	waiting     bool  // on a transmit queue's waiting list
+	late        bool  // its output is to come at the end of a batch
 	filling     bool  // stage is in a writer's hands, without the lock
 	closed      bool  // by the application, or with the stack
 	starved     uint8 // lists of the stack's memory that it is on
@@ -311,7 +312,9 @@ func (t *TCP) input(now sched.Time, seg *tcp.Segment, m *ip.Meta, b *batch) bool
 		s.stats.memoryDrops.Add(1)
 	}
 	ev := t.conn.Input(now, seg)
-	t.output(now)
+	if t.conn.Pressing() || !b.outputLater(t) {
+		t.output(now)
+	}
 	r := t.settle(now, ev)
 	t.mu.Unlock()
 	b.wake(t.notifier, r)
