@@ -126,6 +126,9 @@ func (c *Conn) needless(f *flight, n *ackNews, o *wire.TCPOptions) bool {
 	if !u.stamped || n.acked == 0 || f.phase < phaseFast {
 		return false
 	}
+	if int32(timestamp(n.head, c.tsOffset)-u.stamp) < 0 {
+		return false // the ACK is of what was sent last before this recovery, perhaps again by the one before: its echo tells about that
+	}
 	// RFC 3522 §3.2, steps 4 and 5: the first acceptable ACK after the retransmission echoes an earlier timestamp. One with a D-SACK is of
 	// the retransmission, whatever it echoes: the ACKs of the original were lost (step 5).
 	// And one of all that is outstanding may be, if the peer has never sent a D-SACK: it may not know how to.
