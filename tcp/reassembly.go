@@ -16,8 +16,11 @@ type island struct {
 
 const (
 	// maxIslands bounds how many holes are kept: memory, and work for a segment, which is a binary search and at worst moving as many
-	// pointers.
-	maxIslands = 256
+	// pointers. A slow start that goes too far loses every second segment of a round trip, and what is not kept for want of an island is
+	// sent once more.
+	maxIslands    = 4096 // if they hold as much as segments do
+	fewIslands    = 256  // of any size
+	bytesToIsland = 512  // of chunk capacity, for each island above fewIslands: less is no segment's, but a peer's that wants to make work
 	// recentIslands is how many islands are remembered by when they were last added to, for the SACK option: as many as fit it.
 	recentIslands = 4
 )
@@ -107,12 +110,12 @@ func (in *inflow) insert(cfg *Config, seq Seq, data *buffer.Buffer, room int) (d
 		data.TrimFront(is.end.minus(seq))
 		is.end = end
 	} else {
-		if len(in.islands) >= maxIslands {
-			last := in.islands[maxIslands-1]
-			if i == maxIslands {
+		if n := len(in.islands); in.full() {
+			if i == n {
 				return 0, 0
 			}
-			in.islands = in.islands[:maxIslands-1]
+			last := in.islands[n-1]
+			in.islands = in.islands[:n-1]
 			in.drop(cfg, last)
 		}
 		is = cfg.newIsland(seq, end)
@@ -127,6 +130,12 @@ func (in *inflow) insert(cfg *Config, seq Seq, data *buffer.Buffer, room int) (d
 	}
 	in.touch(seq)
 	return dupLeft, dupEnd
+}
+
+// full: there are as many islands as there may be.
+func (in *inflow) full() bool {
+	n := len(in.islands)
+	return n >= fewIslands && (n >= maxIslands || n >= in.charged/bytesToIsland)
 }
 
 // absorb joins to island i those that it has grown into, and tells the first range that it already had.

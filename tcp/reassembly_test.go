@@ -115,18 +115,28 @@ func TestReassemblyModel(t *testing.T) {
 	})
 }
 
-// The number of islands is bounded; the lowest are kept, which are needed first.
+// The number of islands is bounded, more narrowly if no segments are as small; the lowest are kept, which are needed first.
 func TestIslandsBounded(t *testing.T) {
-	cfg, in := &Config{}, &inflow{}
-	for i := range 2 * maxIslands {
-		in.insert(cfg, Seq(10+2*i), text(nil, 0, 1), 1<<20)
+	for size, most := range map[int]int{1: fewIslands, 64: fewIslands, 524: maxIslands} {
+		testIslandsBounded(t, size, most)
 	}
-	if len(in.islands) != maxIslands || in.islands[0].begin != 10 {
-		t.Fatalf("%d islands, the first at %d", len(in.islands), in.islands[0].begin)
+}
+
+func testIslandsBounded(t *testing.T, size, most int) {
+	pool := buffer.NewPool(buffer.Options{Check: true})
+	cfg, in := &Config{Buffers: pool}, &inflow{}
+	in.queue.SetPool(pool)
+	for i := range 2 * most {
+		data := text(pool, 0, size)
+		in.insert(cfg, Seq(2000+2*size*i), data, 1<<30)
+		data.Release() // what was refused
 	}
-	far := in.islands[maxIslands-1].begin
-	in.insert(cfg, 5, text(nil, 0, 1), 1<<20)
-	if len(in.islands) != maxIslands || in.islands[0].begin != 5 || in.islands[maxIslands-1].begin == far {
+	if len(in.islands) != most || in.islands[0].begin != 2000 {
+		t.Fatalf("%d islands of %d bytes, want %d, the first at %d", len(in.islands), size, most, in.islands[0].begin)
+	}
+	far := in.islands[most-1].begin
+	in.insert(cfg, 5, text(pool, 0, size), 1<<30)
+	if len(in.islands) != most || in.islands[0].begin != 5 || in.islands[most-1].begin == far {
 		t.Error("the lowest did not take the place of the highest")
 	}
 	if err := in.check(0); err != nil {
@@ -138,5 +148,8 @@ func TestIslandsBounded(t *testing.T) {
 	}
 	if n := in.report(make([]wire.SACKBlock, 4)); n != 0 {
 		t.Error("a SACK block of what was pruned")
+	}
+	if err := pool.Leaked(); err != nil {
+		t.Error(err)
 	}
 }
