@@ -2,8 +2,11 @@ package weir_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/weirnet/weir"
@@ -32,31 +35,44 @@ func BenchmarkRoundTrip(b *testing.B) {
 }
 
 func BenchmarkBulk(b *testing.B) {
-	for name, o := range map[string]pipe.Options{"super-segments": {}, "packets": {NoOffload: true}} {
-		b.Run(name, func(b *testing.B) {
-			x, y := tcpPair(b, weir.Config{}, o)
-			const size = 256 << 10
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				p := make([]byte, size)
-				for {
-					if _, err := y.Read(p); err != nil {
-						return
-					}
-				}
-			}()
+	for _, streams := range []int{1, 8} {
+		for name, o := range map[string]pipe.Options{"super-segments": {}, "packets": {NoOffload: true}} {
+			b.Run(fmt.Sprintf("%s/%d", name, streams), func(b *testing.B) { benchmarkBulk(b, o, streams) })
+		}
+	}
+}
+
+// benchmarkBulk has so many streams at once each send a part of b.N blocks.
+func benchmarkBulk(b *testing.B, o pipe.Options, streams int) {
+	s, d := newPair(b, weir.Config{}, o)
+	const size = 256 << 10
+	b.SetBytes(size)
+	var all sync.WaitGroup
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	b.ResetTimer()
+	for range streams {
+		x, y := connect(b, s, d, netip.AddrPortFrom(addrB4, 80))
+		all.Go(func() {
+			defer x.Close()
 			p := make([]byte, size)
-			b.SetBytes(size)
-			for b.Loop() {
+			for left.Add(-1) >= 0 {
 				if _, err := x.Write(p); err != nil {
-					b.Fatal(err)
+					b.Error(err)
+					return
 				}
 			}
-			x.Close()
-			<-done
+		})
+		all.Go(func() {
+			p := make([]byte, size)
+			for {
+				if _, err := y.Read(p); err != nil {
+					return
+				}
+			}
 		})
 	}
+	all.Wait()
 }
 
 func BenchmarkConnect(b *testing.B) {

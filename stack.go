@@ -119,6 +119,7 @@ type Stack struct {
 
 	waiters sync.Pool // *waiter
 	ropes   sync.Pool // *buffer.Buffer, empty
+	streams streams
 }
 
 // New returns a running stack whose only interface is its loopback, "lo", with 127.0.0.1/8 and ::1/128.

@@ -143,6 +143,7 @@ func (c *TCPConn) Write(p []byte) (int, error) {
 
 // write is Write with flags.
 func (c *TCPConn) write(p []byte, flags tcp.WriteFlags) (n int, err error) {
+	c.stack.streams.begin(len(p))
 	c.wr.acquire(c.stack)
 	err = c.wr.await(c.stack, func() error {
 		k, err := c.sock.Send(p[n:], flags)
@@ -150,6 +151,7 @@ func (c *TCPConn) write(p []byte, flags tcp.WriteFlags) (n int, err error) {
 		return err
 	})
 	c.wr.release()
+	c.stack.streams.end(len(p), n)
 	if err != nil {
 		return n, c.fail("write", "write", err)
 	}

@@ -65,9 +65,13 @@ func (c *TCPConn) ReadFrom(r io.Reader) (int64, error) {
 
 // sendRope is writeRope in a turn of its own.
 func (c *TCPConn) sendRope(rope *buffer.Buffer) error {
+	n := rope.Size()
+	c.stack.streams.begin(n)
 	c.wr.acquire(c.stack)
-	defer c.wr.release()
-	return c.writeRope(rope)
+	err := c.writeRope(rope)
+	c.wr.release()
+	c.stack.streams.end(n, n)
+	return err
 }
 
 // WriteTo writes what comes to w until the peer has sent all: w gets the very memory in which it came, another TCPConn without a copy,

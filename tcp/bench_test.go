@@ -65,7 +65,6 @@ func (d *duo) flush() Events {
 
 // write queues the bytes at end i.
 func (d *duo) write(tb testing.TB, i int, src *buffer.Buffer, b []byte) {
-	tb.Helper()
 	src.Append(b)
 	if err := d.conn[i].Write(d.now, src); err != nil {
 		tb.Fatal(err)
