@@ -79,7 +79,8 @@ type UDPStats struct {
 	DatagramsIn, DatagramsOut uint64
 	NoPort                    uint64 // for no socket
 	Bad                       uint64 // malformed
-	Overflow                  uint64 // a socket's queue or the memory budget was full
+	Overflow                  uint64 // a socket's queue, a request's or the memory budget was full
+	Unread                    uint64 // their socket was closed, or their request not accepted, before they were read
 }
 
 // Stats returns the counters.

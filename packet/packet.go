@@ -48,6 +48,16 @@ const (
 	GSOUDP6
 )
 
+// MaxUDPSegs is the most datagrams that a UDP super-segment may stand for when it comes in or is cut, and SentUDPSegs the most of those
+// that we make: Linux (UDP_MAX_SEGMENTS) takes 128, older kernels 64. TCP knows no such limit.
+const (
+	MaxUDPSegs  = 128
+	SentUDPSegs = 64
+)
+
+// UDP reports whether g is of datagrams.
+func (g GSO) UDP() bool { return g == GSOUDP4 || g == GSOUDP6 }
+
 // Meta is what is known of a packet beside its bytes. It is copied as a value: by Clone, and by those who cut or join packets.
 type Meta struct {
 	Iface      int32 // index of the interface it came in by or goes out by
@@ -234,6 +244,41 @@ func (p *Packet) Data() *buffer.Buffer {
 	p.spill()
 	return &p.data
 }
+
+// Place appends payload: what is small to the header block, right of the origin, so that it needs no memory of its own. Headers can be
+// pushed before and after that.
+func (p *Packet) Place(b []byte) {
+	p.mustLive()
+	if p.data.Size() > 0 || p.asideSize() > 0 || len(b) > block-int(p.end) {
+		p.Data().Append(b)
+		return
+	}
+	p.end += int16(copy(p.block[p.end:], b))
+}
+
+// MoveUnread moves what is unread to the end of dst, and leaves the packet its headers. What lies in the header block is copied; the rest
+// too if copied says so, else it is only referenced.
+func (p *Packet) MoveUnread(dst *buffer.Buffer, copied bool) {
+	p.mustLive()
+	if p.cur < p.end {
+		dst.Append(p.block[p.cur:p.end])
+		p.end = p.cur
+	}
+	if !copied {
+		dst.Merge(&p.data)
+		return
+	}
+	p.data.Apply(dst.Append)
+	p.data.Clear()
+}
+
+// Unread returns how many bytes are behind the headers, and how much chunk capacity these pin.
+func (p *Packet) Unread() (size, footprint int) {
+	return int(p.end-p.cur) + p.data.Size(), p.data.Footprint()
+}
+
+// Pool returns where the packet comes from.
+func (p *Packet) Pool() *Pool { return p.pool }
 
 // StripBefore drops all headers in front of the given one: what forwarding does with the link header that a packet came in with. False,
 // and nothing done, if there is no header of that kind.

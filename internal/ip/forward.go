@@ -98,7 +98,8 @@ func consumeTransport(p *packet.Packet, protocol wire.Protocol) {
 	p.Consume(packet.Transport, n)
 }
 
-// gsoFits reports whether a packet that is to be cut is of the protocol for which its device says so, transport header and all.
+// gsoFits reports whether a packet that is to be cut is of the protocol for which its device says so, transport header and all, and how
+// many it would become is no more than there may be.
 func gsoFits(p *packet.Packet, tcp, udp packet.GSO, protocol wire.Protocol) bool {
 	switch p.GSO {
 	case packet.GSONone:
@@ -106,7 +107,8 @@ func gsoFits(p *packet.Packet, tcp, udp packet.GSO, protocol wire.Protocol) bool
 	case tcp:
 		return protocol == wire.ProtoTCP && len(p.Header(packet.Transport)) >= wire.TCPMinLen
 	case udp:
-		return protocol == wire.ProtoUDP && len(p.Header(packet.Transport)) == wire.UDPLen
+		size, _ := p.Unread()
+		return protocol == wire.ProtoUDP && len(p.Header(packet.Transport)) == wire.UDPLen && size <= packet.MaxUDPSegs*int(p.GSOSize)
 	}
 	return false
 }
@@ -149,6 +151,10 @@ func outbound(p *packet.Packet) {
 		src, dst = key4(network[12:]), key4(network[16:])
 	} else {
 		src, dst = key6(network[8:]), key6(network[24:])
+	}
+	if p.GSO == packet.GSOUDP4 && wire.UDP(transport).Checksum() == 0 {
+		p.Checksum = packet.ChecksumNone // as it came: there is none (RFC 768)
+		return
 	}
 	size := p.Size() - len(network)
 	if p.GSO == packet.GSOTCP4 || p.GSO == packet.GSOTCP6 {

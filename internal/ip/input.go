@@ -183,8 +183,8 @@ func checkUDP(p *packet.Packet, size int, m *Meta) (covered int, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	if p.GSO == packet.GSOUDP4 || p.GSO == packet.GSOUDP6 {
-		return size, true // the length field is each datagram's
+	if p.GSO.UDP() {
+		return size, true // the length field may be each datagram's
 	}
 	u, err := wire.ParseUDP(b, size)
 	if err != nil {

@@ -74,7 +74,8 @@ func (l *Layer) fragment4(in *inbound, p *packet.Packet, h wire.IPv4) {
 	in.c.reasmReqds.Add(1)
 	begin, more := h.FragmentOffset(), h.MoreFragments()
 	size := p.Size() - p.HeaderSize()
-	if size == 0 || more && size%8 != 0 || len(h)+begin+size > wire.IPv4MaxMTU || p.Checksum == packet.ChecksumPartial {
+	if size == 0 || more && size%8 != 0 || len(h)+begin+size > wire.IPv4MaxMTU ||
+		p.Checksum == packet.ChecksumPartial || p.GSO != packet.GSONone {
 		drop(p, &in.c.inHdrErrors)
 		return
 	}

@@ -177,7 +177,7 @@ func (l *Layer) fragment6(in *inbound, p *packet.Packet, e *wire.Extensions, f f
 	size := p.Size() - f.extra - bodyAt
 	var t trouble
 	switch {
-	case size == 0 || p.Checksum == packet.ChecksumPartial:
+	case size == 0 || p.Checksum == packet.ChecksumPartial || p.GSO != packet.GSONone:
 		t = trouble{bad: true, silent: true}
 	case f.more && size%8 != 0:
 		t = trouble{bad: true, code: wire.ICMPv6ErroneousField, pointer: 4}

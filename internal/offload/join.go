@@ -20,6 +20,12 @@ type Joiner struct {
 	flows [maxFlows]flow
 	used  int // flows[:used] have been used in this batch
 	next  int // which to close when all are open
+
+	// UDP has datagrams joined, too: where none is forwarded. Sockets take a super-segment at the cost of one datagram, but a router would
+	// verify and sum for nothing.
+	UDP              bool
+	udp              [maxUDPFlows]udpFlow
+	udpUsed, udpNext int
 }
 
 // flow is the last packet of one flow in the batch, as long as segments may be joined to it.
@@ -54,6 +60,14 @@ type segment struct {
 func (j *Joiner) Join(batch []*packet.Packet) []*packet.Packet {
 	out := batch[:0]
 	for _, p := range batch {
+		if j.UDP {
+			if known, gone := j.joinUDP(p); known {
+				if !gone {
+					out = append(out, p)
+				}
+				continue
+			}
+		}
 		s, ok := parse(p)
 		if !ok {
 			if s.tcp != nil {
@@ -73,6 +87,7 @@ func (j *Joiner) Join(batch []*packet.Packet) []*packet.Packet {
 		j.flows[i].close()
 	}
 	j.used, j.next = 0, 0
+	j.closeUDP()
 	clear(batch[len(out):])
 	return out
 }

@@ -12,7 +12,8 @@ import (
 // Split cuts the super-segment p into packets of the wire, checksums complete, appended to out; p is released. Headers that were neither
 // pushed nor consumed are found in the packet's bytes. Payload is referenced, not copied. A packet that is not a super-segment gets its
 // checksum finished and is appended itself. What calls itself a super-segment and has no TCP or UDP header to be cut by is released, and
-// nothing appended for it; so is a packet whose partial checksum lies outside of it.
+// nothing appended for it; so is a packet whose partial checksum lies outside of it, and one that would be more than packet.MaxUDPSegs
+// datagrams.
 func Split(pool *packet.Pool, p *packet.Packet, out []*packet.Packet) []*packet.Packet {
 	if p.GSO == packet.GSONone {
 		if !p.FinishChecksum() {
@@ -27,6 +28,10 @@ func Split(pool *packet.Pool, p *packet.Packet, out []*packet.Packet) []*packet.
 		return out
 	}
 	s.data = p.Data()
+	if s.udp && s.data.Size() > packet.MaxUDPSegs*int(p.GSOSize) {
+		p.Release()
+		return out
+	}
 	for more := true; more; {
 		var q *packet.Packet
 		q, more = s.next()
@@ -52,7 +57,7 @@ type splitter struct {
 // findHeaders looks at p's headers, taking them off its bytes if nobody has before. False: there is nothing to cut by.
 func (s *splitter) findHeaders() bool {
 	p := s.p
-	s.udp = p.GSO == packet.GSOUDP4 || p.GSO == packet.GSOUDP6
+	s.udp = p.GSO.UDP()
 	if p.Header(packet.Network) == nil && !consumeNetwork(p) {
 		return false
 	}

@@ -7,92 +7,165 @@ import (
 	"github.com/weirnet/weir/packet"
 )
 
-// recordSize is what a queued datagram is charged beside its chunks.
-const recordSize = 128
+const (
+	recordSize = 128 // what a queued datagram is charged beside its chunks, in bytes: its record
+	smallSize  = 88  // bytes of payload that its record holds itself
+)
 
-// datagram is one that waits to be read.
-type datagram struct {
-	src netip.AddrPort
-	ecn uint8 // codepoint of the IP header
-	buf buffer.Buffer
+// queued is a datagram that waits to be read, or several that came as one super-segment.
+type queued struct {
+	src     netip.AddrPort
+	size    int32  // bytes of payload that are left
+	segment uint16 // 0: one datagram; else the size of each of several, but for the last, which may be smaller
+	ecn     uint8  // codepoint of the IP header
+	held    bool   // the payload is in small
+	small   [smallSize]byte
 }
 
-// datagrams is a receive queue, charged at chunk capacity. Its ring grows and is kept until drop.
+// segs is how many datagrams there are.
+func (g *queued) segs() int { return segments(int(g.size), int(g.segment)) }
+
+// segments is how many datagrams of at most segment bytes there are in size; segment 0: one.
+func segments(size, segment int) int {
+	if segment == 0 || size <= segment {
+		return 1
+	}
+	return (size + segment - 1) / segment
+}
+
+// datagrams is a receive queue, charged at chunk capacity. Small payload is in the records, all other in one rope, in the same order, where
+// what would pin more than twice its size is copied together. The ring grows and is kept until drop.
 type datagrams struct {
 	stack   *Stack
-	ring    []datagram
-	head, n int
+	ring    []queued
+	head, n int // of records
+	data    buffer.Buffer
 	charged int
 }
 
-// add moves p's data into the queue; false, and nothing done, if the limit or the stack's memory budget does not allow it. The limit
-// does not concern what finds the queue empty: a large datagram that came in many fragments, each in a chunk of its own, would else
-// never be received.
-func (d *datagrams) add(p *packet.Packet, src netip.AddrPort, limit int) bool {
-	data := p.Data()
-	least := min(data.Footprint(), 4*data.Size()) + recordSize // after the copy of what fills less than a quarter of its chunk
-	if d.n > 0 && d.charged+least > limit || !d.stack.memory.received.reserve(d.charged, least) {
+// init is to be called before the first add.
+func (d *datagrams) init(s *Stack) {
+	d.stack = s
+	d.data.SetPool(s.cfg.Packets.Buffers())
+}
+
+// add moves what is unread of p into the queue, one datagram or (segment > 0) several; false, and nothing done, if the limit or the stack's
+// memory budget does not allow it. The limit does not concern what finds the queue empty: a large datagram that came in many fragments,
+// each in a chunk of its own, would else never be received. Held is what else counts towards the limit.
+func (d *datagrams) add(p *packet.Packet, src netip.AddrPort, segment uint16, limit, held int) bool {
+	size, footprint := p.Unread()
+	small := size <= smallSize && segment == 0
+	copied := small || footprint > 2*size
+	cost := recordSize
+	switch {
+	case small:
+	case copied:
+		cost += d.data.AppendCost(size)
+	default:
+		cost += footprint
+	}
+	held += d.charged
+	if held > 0 && held+cost > limit || !d.stack.memory.received.reserve(held, cost) {
 		return false
 	}
 	if d.n == len(d.ring) {
 		d.grow()
 	}
 	g := &d.ring[(d.head+d.n)&(len(d.ring)-1)]
-	g.src, g.ecn = src, p.ECN
-	g.buf.SetPool(d.stack.cfg.Packets.Buffers())
-	g.buf.Queue(data)
+	g.src, g.size, g.segment, g.ecn, g.held = src, int32(size), segment, p.ECN, small
 	d.n++
-	held := g.buf.Footprint() + recordSize
-	d.charged += held
-	d.stack.memory.received.charge(held - least)
+	if small {
+		b, _ := p.Peek(size)
+		copy(g.small[:], b)
+	} else {
+		before := d.data.Footprint()
+		p.MoveUnread(&d.data, copied)
+		if now := d.data.Footprint() - before + recordSize; now != cost {
+			d.stack.memory.received.charge(now - cost)
+			cost = now
+		}
+	}
+	d.charged += cost
 	return true
 }
 
-func (d *datagrams) charge(n int) {
-	d.charged += n
-	d.stack.memory.received.charge(n)
-}
-
+// grow doubles the ring.
 func (d *datagrams) grow() {
-	grown := make([]datagram, max(4, 2*len(d.ring)))
-	for i := range d.n {
-		from := &d.ring[(d.head+i)&(len(d.ring)-1)]
-		grown[i].src, grown[i].ecn = from.src, from.ecn
-		grown[i].buf.SetPool(d.stack.cfg.Packets.Buffers())
-		grown[i].buf.Merge(&from.buf)
-	}
+	grown := make([]queued, max(4, 2*len(d.ring)))
+	n := copy(grown, d.ring[d.head:])
+	copy(grown[n:], d.ring[:d.head])
 	d.ring, d.head = grown, 0
 }
 
-// read copies the first datagram out and takes it off; there is one.
-func (d *datagrams) read(p []byte) (n int, src netip.AddrPort, ecn uint8, truncated bool) {
+// first is the record of what is read next; there is one.
+func (d *datagrams) first() *queued { return &d.ring[d.head] }
+
+// read copies the next datagram out, with whole all of those that came with it, and takes it off; there is one. Size is how large it was.
+// What that frees is for uncharge to give back.
+func (d *datagrams) read(b []byte, whole bool) (size int) {
 	g := d.first()
-	n, src, ecn, truncated = min(len(p), g.buf.Size()), g.src, g.ecn, g.buf.Size() > len(p)
-	_, _ = g.buf.ReadAt(p[:n], 0)
-	d.pop()
-	return n, src, ecn, truncated
+	size = int(g.size)
+	if g.held {
+		copy(b, g.small[:size])
+		d.next()
+		return size
+	}
+	if !whole && g.segment > 0 {
+		size = min(size, int(g.segment))
+	}
+	n, _ := d.data.Read(b[:min(len(b), size)])
+	d.data.TrimFront(size - n)
+	if g.size -= int32(size); g.size == 0 {
+		d.next()
+	}
+	return size
 }
 
-func (d *datagrams) first() *datagram { return &d.ring[d.head] }
-
-// pop drops the first datagram.
-func (d *datagrams) pop() {
-	g := d.first()
-	d.charge(-g.buf.Footprint() - recordSize)
-	g.buf.Release()
+// next goes on to the next record.
+func (d *datagrams) next() {
 	d.head = (d.head + 1) & (len(d.ring) - 1)
 	d.n--
 }
 
-// moveTo hands all datagrams over.
-func (d *datagrams) moveTo(to *datagrams) {
-	*to, *d = *d, datagrams{stack: d.stack}
+// pop drops the first record with its payload, and returns how many datagrams that were.
+func (d *datagrams) pop() (segs int) {
+	g := d.first()
+	segs = g.segs()
+	if !g.held {
+		d.data.TrimFront(int(g.size))
+	}
+	d.next()
+	return segs
 }
 
-// drop empties the queue and gives its memory back.
-func (d *datagrams) drop() {
-	for d.n > 0 {
-		d.pop()
+// uncharge gives back what is charged for what is no longer there.
+func (d *datagrams) uncharge() {
+	held := d.n*recordSize + d.data.Footprint()
+	d.stack.memory.received.charge(held - d.charged)
+	d.charged = held
+}
+
+// count is how many datagrams there are.
+func (d *datagrams) count() (segs int) {
+	for i := range d.n {
+		segs += d.ring[(d.head+i)&(len(d.ring)-1)].segs()
 	}
-	d.ring, d.head = nil, 0
+	return segs
+}
+
+// take makes the datagrams of another queue those of d, which is empty. Each keeps a ring.
+func (d *datagrams) take(from *datagrams) {
+	d.ring, from.ring = from.ring, d.ring
+	d.head, d.n, d.charged = from.head, from.n, from.charged
+	d.data.Merge(&from.data)
+	from.head, from.n, from.charged = 0, 0, 0
+}
+
+// drop empties the queue, gives its memory back, and returns how many datagrams were in it.
+func (d *datagrams) drop() (segs int) {
+	segs = d.count()
+	d.data.Release()
+	d.ring, d.head, d.n = nil, 0, 0
+	d.uncharge()
+	return segs
 }

@@ -39,6 +39,7 @@ func checkClosed(t testing.TB, s *Stack) {
 type tap struct {
 	info link.Info
 	sink link.Sink
+	see  func(*packet.Packet) // looks at what is written; nil: nobody does
 
 	mu     sync.Mutex
 	sent   [][]byte
@@ -72,6 +73,9 @@ func (d *tap) WritePackets(_ int, batch []*packet.Packet) (int, error) {
 		return 0, link.ErrFull
 	}
 	for _, p := range batch {
+		if d.see != nil {
+			d.see(p)
+		}
 		d.sent = append(d.sent, bytes.Join(p.Vec(nil), nil))
 		p.Release()
 	}
@@ -139,8 +143,11 @@ func newHost(t testing.TB, c Config) *host {
 // attach adds an interface.
 func (h *host) attach(c InterfaceConfig, addrs ...string) (*Interface, *tap) {
 	h.t.Helper()
-	d := newTap()
-	c.Device = d
+	d, ok := c.Device.(*tap)
+	if !ok {
+		d = newTap()
+		c.Device = d
+	}
 	for _, a := range addrs {
 		c.Addrs = append(c.Addrs, netip.MustParsePrefix(a))
 	}

@@ -338,6 +338,7 @@ func (i *Interface) deliver(queue int, packets []*packet.Packet) {
 	depth := packets[0].Depth
 	i.count(packets)
 	if i.info.Load().Offloads&link.RxJoined == 0 && i.joinBusy.CompareAndSwap(false, true) {
+		i.joiner.UDP = !s.cfg.Forward
 		packets = i.joiner.Join(packets)
 		i.joinBusy.Store(false)
 	}

@@ -76,7 +76,7 @@ func (s *Stack) OpenPing(p *Ping, proto wire.Protocol, local, remote netip.Addr,
 		local = netip.Addr{}
 	}
 	p.stack, p.proto, p.local, p.remote, p.iface = s, proto, local, remote, iface
-	p.queue.stack = s
+	p.queue.init(s)
 	s.pings.mu.Lock()
 	s.pings.list = append(s.pings.list, p)
 	s.pings.mu.Unlock()
@@ -95,7 +95,6 @@ func (p *Ping) RemoteAddr() netip.Addr { return p.remote }
 
 // ReadFrom takes the next ICMP message, without an IP header. Errors as UDP.ReadFrom.
 func (p *Ping) ReadFrom(b []byte) (n int, src netip.Addr, truncated bool, err error) {
-	defer p.stack.relieve()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -104,8 +103,10 @@ func (p *Ping) ReadFrom(b []byte) (n int, src netip.Addr, truncated bool, err er
 	if p.queue.n == 0 {
 		return 0, src, false, ErrWouldBlock
 	}
-	n, from, _, truncated := p.queue.read(b)
-	return n, from.Addr(), truncated, nil
+	src = p.queue.first().src.Addr()
+	size := p.queue.read(b, false)
+	p.queue.uncharge()
+	return min(size, len(b)), src, size > len(b), nil
 }
 
 // WriteTo sends an ICMP message; dst not valid: to the remote address.
@@ -177,7 +178,7 @@ func fits(want, have netip.Addr) bool { return !want.IsValid() || want == have }
 func (p *Ping) take(pkt *packet.Packet, src netip.Addr, b *batch) {
 	c := pkt.Clone()
 	p.mu.Lock()
-	ok := !p.closed && p.queue.add(c, netip.AddrPortFrom(src, 0), pingBuffer)
+	ok := !p.closed && p.queue.add(c, netip.AddrPortFrom(src, 0), 0, pingBuffer, 0)
 	p.mu.Unlock()
 	c.Release()
 	if ok {

@@ -264,9 +264,9 @@ func TestReusePortUDP(t *testing.T) {
 	for i := range n {
 		d.inject(udpPacket(netip.AddrPortFrom(addr("192.0.2.9"), uint16(1000+i)), port("192.0.2.1:53"), fmt.Sprint(i)))
 	}
-	inA := a.queue.n
-	if inA < n/4 || inA > n*3/4 || inA+b.queue.n != n {
-		t.Errorf("%d and %d of %d datagrams", inA, b.queue.n, n)
+	inA := a.in.n
+	if inA < n/4 || inA > n*3/4 || inA+b.in.n != n {
+		t.Errorf("%d and %d of %d datagrams", inA, b.in.n, n)
 	}
 	_ = a.Close()
 	seen := map[string]netip.AddrPort{}
@@ -329,7 +329,7 @@ func TestReuseConflicts(t *testing.T) {
 	first, _ := h.openUDP("192.0.2.1:53", ListenOptions{ReuseAddr: true})
 	last, _ := h.openUDP("192.0.2.1:53", ListenOptions{ReuseAddr: true})
 	d.inject(udpPacket(port("192.0.2.9:1"), port("192.0.2.1:53"), "x"))
-	if data, _ := readUDP(t, last); data != "x" || first.queue.n != 0 {
+	if data, _ := readUDP(t, last); data != "x" || first.in.n != 0 {
 		t.Errorf("the last socket has %q", data)
 	}
 	// Dials share a port with whom they share the option.

@@ -19,7 +19,7 @@ type counters struct {
 	fastActive, fastActiveFail, fastBlackhole                          atomic.Uint64
 	fastPassive, fastPassiveFail, fastOverflow, fastRequests           atomic.Uint64
 	minTTLDrops, authMissing, authUnexpected, authUnknownKey, authBad  atomic.Uint64
-	udpIn, udpOut, udpNoPort, udpBad, udpOverflow                      atomic.Uint64
+	udpIn, udpOut, udpNoPort, udpBad, udpOverflow, udpUnread           atomic.Uint64
 }
 
 // Stats are counters since the stack's start.
@@ -66,7 +66,8 @@ type UDPStats struct {
 	DatagramsIn, DatagramsOut uint64
 	NoPort                    uint64 // for no socket
 	Bad                       uint64 // malformed
-	Overflow                  uint64 // a socket's queue or the memory budget was full
+	Overflow                  uint64 // a socket's queue, a request's or the memory budget was full
+	Unread                    uint64 // their socket was closed, or their request not accepted, before they were read
 }
 
 // Stats returns the counters.
@@ -93,7 +94,7 @@ func (s *Stack) Stats() Stats {
 		},
 		UDP: UDPStats{
 			DatagramsIn: c.udpIn.Load(), DatagramsOut: c.udpOut.Load(), NoPort: c.udpNoPort.Load(), Bad: c.udpBad.Load(),
-			Overflow: c.udpOverflow.Load(),
+			Overflow: c.udpOverflow.Load(), Unread: c.udpUnread.Load(),
 		},
 		Flows: s.flows.len(), MemoryUsed: used, MemoryBudget: budget,
 	}

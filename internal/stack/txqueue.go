@@ -93,6 +93,7 @@ func (q *txQueue) append(p *packet.Packet) {
 	q.mu.Lock()
 	if q.closed || q.last {
 		q.mu.Unlock()
+		q.iface.stats.txDropped.Add(1)
 		p.Release()
 		return
 	}
@@ -270,8 +271,12 @@ func (q *txQueue) prepare() {
 	for i, p := range q.raw {
 		q.raw[i] = nil
 		switch {
-		case p.GSO != packet.GSONone && (can&gsoOffload(p.GSO) == 0 || p.KeepCWR && can&link.TxACE == 0 || p.Size() > most):
-			q.ready = offload.Split(q.stack.cfg.Packets, p, q.ready)
+		case p.GSO != packet.GSONone && (can&gsoOffload(p.GSO) == 0 || p.KeepCWR && can&link.TxACE == 0 || p.Size() > most ||
+			p.Checksum != packet.ChecksumPartial): // what is to have none is not for a device to cut
+			before := len(q.ready)
+			if q.ready = offload.Split(q.stack.cfg.Packets, p, q.ready); len(q.ready) == before {
+				q.iface.stats.txDropped.Add(1)
+			}
 			continue
 		case p.Checksum == packet.ChecksumPartial && can&link.TxChecksum == 0 && !p.FinishChecksum():
 			q.iface.stats.txDropped.Add(1) // whoever asked for the checksum said wrongly where it goes

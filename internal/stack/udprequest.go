@@ -37,14 +37,15 @@ type UDPRequest struct {
 }
 
 // requestUDP asks the handler about the first datagram of a flow; false if there is no handler. On true p is taken.
-func (s *Stack) requestUDP(now sched.Time, p *packet.Packet, k *flowKey, m *ip.Meta) bool {
+func (s *Stack) requestUDP(now sched.Time, p *packet.Packet, k *flowKey, m *ip.Meta, segment uint16) bool {
 	fn := s.onUDP.Load()
 	if fn == nil || s.closed.Load() {
 		return false
 	}
 	if s.pending.Add(1) > int64(s.cfg.MaxPending) {
 		s.pending.Add(-1)
-		s.stats.requestDrops.Add(1)
+		size, _ := p.Unread()
+		s.stats.requestDrops.Add(uint64(segments(size, int(segment))))
 		return drop(p)
 	}
 	r := &UDPRequest{
@@ -53,9 +54,12 @@ func (s *Stack) requestUDP(now sched.Time, p *packet.Packet, k *flowKey, m *ip.M
 	}
 	r.flow = flow{key: *k, owner: r}
 	r.timer.Owner = r
-	r.queue.stack = s
+	r.queue.init(s)
 	r.first = p.Clone()
-	r.queue.add(p, r.Src, requestBytes)
+	size, _ := p.Unread()
+	if !r.queue.add(p, r.Src, segment, requestBytes, 0) {
+		s.stats.udpOverflow.Add(uint64(segments(size, int(segment))))
+	}
 	p.Release()
 	if !s.flows.insert(&r.flow) { // another goroutine was faster with a datagram of the flow: this one is lost
 		r.settle()
@@ -71,7 +75,9 @@ func (s *Stack) requestUDP(now sched.Time, p *packet.Packet, k *flowKey, m *ip.M
 }
 
 // take queues a further datagram of the flow; false: answer port unreachable, the packet stays the caller's.
-func (r *UDPRequest) take(p *packet.Packet, src netip.AddrPort, _ *batch) bool {
+func (r *UDPRequest) take(p *packet.Packet, src netip.AddrPort, segment uint16) bool {
+	size, _ := p.Unread()
+	segs := segments(size, int(segment))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -80,8 +86,8 @@ func (r *UDPRequest) take(p *packet.Packet, src netip.AddrPort, _ *batch) bool {
 			return false
 		}
 		r.stack.ip.Unreachable(r.stack.now(), p, r.rejected)
-	case r.silent, r.gone, r.queue.n >= requestDatagrams, !r.queue.add(p, src, requestBytes):
-		r.stack.stats.udpOverflow.Add(1)
+	case r.silent, r.gone, r.queue.count()+segs > requestDatagrams, !r.queue.add(p, src, segment, requestBytes, 0):
+		r.stack.stats.udpOverflow.Add(uint64(segs))
 	}
 	return drop(p)
 }
@@ -112,7 +118,7 @@ func (r *UDPRequest) handOver(u *UDP) error {
 		return syscall.ECONNABORTED
 	}
 	r.gone = true
-	r.queue.moveTo(&u.queue)
+	u.in.take(&r.queue)
 	r.drop()
 	return nil
 }
@@ -184,7 +190,7 @@ func (r *UDPRequest) leave() {
 
 // drop gives back what waits; r.mu is held.
 func (r *UDPRequest) drop() {
-	r.queue.drop()
+	r.stack.stats.udpUnread.Add(uint64(r.queue.drop()))
 	if r.first != nil {
 		r.first.Release()
 		r.first = nil

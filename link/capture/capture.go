@@ -1,8 +1,8 @@
 // Package capture records what crosses a device as pcapng, which Wireshark and tshark open: nanosecond times, interface names, directions.
 //
 // What is recorded has complete checksums, though the packets themselves may not have: partial checksums are finished in the record. A
-// super-segment is one record of its whole size, its lengths and checksums those of one large packet, as captures on a host whose network
-// card segments show it. A packet that is written is recorded before it goes to the device, so that an answer never comes before the
+// super-segment of TCP is one record of its whole size, its lengths and checksums those of one large packet, as captures on a host whose
+// network card segments show it. One of UDP is a record for each of its datagrams, whose bounds mean something. A packet that is written is recorded before it goes to the device, so that an answer never comes before the
 // question; one that a full device refused is recorded once, when it is first tried.
 package capture
 
@@ -18,6 +18,7 @@ import (
 	"github.com/weirnet/weir/link"
 	"github.com/weirnet/weir/packet"
 	"github.com/weirnet/weir/sched"
+	"github.com/weirnet/weir/wire"
 )
 
 // DefaultSnaplen keeps every packet whole.
@@ -34,6 +35,8 @@ type Writer struct {
 	ifaces uint32
 	block  encoder
 	pieces buffer.Vec
+	flat   []byte    // a super-segment of UDP
+	pair   [2][]byte // headers and payload of a datagram of it
 }
 
 // NewWriter begins a capture on w: it writes the section header.
@@ -187,8 +190,35 @@ func (d *Device) record(batch []*packet.Packet, dir direction) {
 		if dir == inbound && p.Received != 0 {
 			at = clock.Wall(p.Received).UnixNano()
 		}
+		if p.GSO.UDP() && d.recordDatagrams(p, at, dir) {
+			continue
+		}
 		w.block.packet(d.iface, at, dir, d.snaplen, w.pieces, func(b []byte) { complete(b, &p.Meta, d.ethernet) })
 	}
 	clear(w.pieces)
 	w.flush()
+}
+
+// recordDatagrams writes one record for each datagram of a UDP super-segment, whose pieces are in w.pieces; w.mu is held. False, and nothing
+// done, if it is none.
+func (d *Device) recordDatagrams(p *packet.Packet, at int64, dir direction) bool {
+	w := d.writer
+	w.flat = w.flat[:0]
+	for _, piece := range w.pieces {
+		w.flat = append(w.flat, piece...)
+	}
+	ip, udp, ok := udpHeaders(w.flat, p.GSO, d.ethernet)
+	if !ok || p.GSOSize == 0 || len(w.flat)-udp > packet.MaxUDPSegs*int(p.GSOSize) {
+		return false
+	}
+	headers, payload := w.flat[:udp+wire.UDPLen], w.flat[udp+wire.UDPLen:]
+	noChecksum := p.Checksum != packet.ChecksumPartial && wire.UDP(headers[udp:]).Checksum() == 0
+	for i := 0; len(payload) > 0; i++ {
+		n := min(len(payload), int(p.GSOSize))
+		w.pair = [2][]byte{headers, payload[:n]}
+		w.block.packet(d.iface, at, dir, d.snaplen, w.pair[:], func(b []byte) { completeDatagram(b, ip, udp, i, noChecksum) })
+		payload = payload[n:]
+	}
+	clear(w.pair[:])
+	return true
 }

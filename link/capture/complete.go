@@ -86,3 +86,53 @@ func finish(b []byte, field int, initial uint16) {
 	}
 	binary.BigEndian.PutUint16(b[field:], sum)
 }
+
+// udpHeaders finds the IP and the UDP header in the bytes of a super-segment of UDP; false if they are not there.
+func udpHeaders(b []byte, g packet.GSO, ethernet bool) (ip, udp int, ok bool) {
+	if ethernet {
+		n, err := wire.EthernetHeaderLen(b)
+		if err != nil || n > len(b) {
+			return 0, 0, false
+		}
+		ip = n
+	}
+	n := wire.IPv6Len
+	if g == packet.GSOUDP4 {
+		var err error
+		if n, err = wire.IPv4HeaderLen(b[ip:]); err != nil {
+			return 0, 0, false
+		}
+	} else if h := b[ip:]; len(h) >= n {
+		x, err := wire.SkipExtensions(wire.IPv6(h[:n]), h[n:], len(h)-n)
+		if err != nil {
+			return 0, 0, false
+		}
+		n += x.Len
+	}
+	udp = ip + n
+	return ip, udp, udp+wire.UDPLen <= len(b)
+}
+
+// completeDatagram makes b, which has the headers of a super-segment, its datagram number i.
+func completeDatagram(b []byte, ip, udp, i int, noChecksum bool) {
+	var src, dst netip.Addr
+	if wire.IPVersion(b[ip:]) == 4 {
+		h := wire.IPv4(b[ip:udp])
+		h.SetTotalLen(len(b) - ip)
+		if !h.DontFragment() {
+			h.SetID(h.ID() + uint16(i))
+		}
+		h.SetChecksum(h.ComputeChecksum())
+		src, dst = h.Src(), h.Dst()
+	} else {
+		h := wire.IPv6(b[ip : ip+wire.IPv6Len])
+		h.SetPayloadLen(len(b) - ip - wire.IPv6Len)
+		src, dst = h.Src(), h.Dst()
+	}
+	h := wire.UDP(b[udp : udp+wire.UDPLen])
+	h.SetLength(len(b) - udp)
+	h.SetChecksum(0)
+	if !noChecksum {
+		finish(b[udp:], udpChecksum, checksum.PseudoHeader(src, dst, uint8(wire.ProtoUDP), len(b)-udp))
+	}
+}
