@@ -54,7 +54,7 @@ func (k *flowKey) hash(key siphash.Key) uint64 {
 	return key.Sum(b[:])
 }
 
-// flowOwner is what stands in the flow table: a connection, or a record of one beginning, ending or asking.
+// flowOwner is what stands in the flow table, where there is no record instead: a connection, or one that asks to be.
 type flowOwner interface {
 	// shut ends it because the stack closes.
 	shut()
@@ -68,7 +68,7 @@ type flow struct {
 
 const flowShards = 64
 
-// flowTable finds flows by key.
+// flowTable finds flows by key. Handshakes of listeners and connections in TIME-WAIT are records of the shard (see records), under its lock.
 type flowTable struct {
 	key    siphash.Key
 	shards [flowShards]flowShard
@@ -77,23 +77,35 @@ type flowTable struct {
 type flowShard struct {
 	mu sync.Mutex
 	flowSlots
-	_ [24]byte // a cache line to itself
+	_ [16]byte // a cache line to itself
 }
 
 func (t *flowTable) init(key siphash.Key) { t.key = key }
 
 func (t *flowTable) shard(h uint64) *flowShard { return &t.shards[h%flowShards] }
 
-// find returns the owner of a flow, nil if there is none.
-func (t *flowTable) find(k *flowKey) flowOwner {
+// find returns the owner of a flow, nil if there is none. Recorded: there is a record instead.
+func (t *flowTable) find(k *flowKey) (owner flowOwner, recorded bool) {
 	h := k.hash(t.key)
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := s.lookup(h, k); i >= 0 {
-		return s.slots[i].flow.owner
+	i := s.lookup(h, k)
+	switch {
+	case i < 0:
+		return nil, false
+	case s.slots[i].flow == nil:
+		return nil, true
 	}
-	return nil
+	return s.slots[i].flow.owner, false
+}
+
+// lock returns the shard of a flow, locked, with the flow's hash and slot: negative if it is not in.
+func (t *flowTable) lock(k *flowKey) (s *flowShard, h uint64, i int) {
+	h = k.hash(t.key)
+	s = t.shard(h)
+	s.mu.Lock()
+	return s, h, s.lookup(h, k)
 }
 
 // insert adds f; false if its key is taken.
@@ -137,7 +149,7 @@ func (t *flowTable) replace(old, new *flow) bool {
 	return true
 }
 
-// each calls fn for every flow that is in the table when its shard's turn comes, with no lock held.
+// each calls fn for every flow that has an owner and is in the table when its shard's turn comes, with no lock held.
 func (t *flowTable) each(fn func(*flow)) {
 	var all []*flow
 	for i := range t.shards {

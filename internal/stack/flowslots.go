@@ -5,17 +5,19 @@ package stack
 // owner's line only if 32 bits of the hash agree. Homes are in the order of hashes, so that the array may have any length and grows by a
 // quarter: it is never much larger than what is in it, and what moves is moved in order.
 type flowSlots struct {
-	slots []flowSlot
-	count int
+	slots   []flowSlot
+	count   int
+	records *records // made when the first one is; stays
 }
 
 // flowSlot is 16 bytes. The zero slot is free.
 type flowSlot struct {
-	hash uint32 // slotHash
-	flow *flow
+	hash   uint32 // slotHash
+	record uint32 // the number of one, if flow is nil
+	flow   *flow
 }
 
-func (s *flowSlot) free() bool { return s.flow == nil }
+func (s *flowSlot) free() bool { return s.flow == nil && s.record == 0 }
 
 // slotHash is the part of a flow's hash that its slot keeps. (The lowest bits choose the shard.)
 func slotHash(h uint64) uint32 { return uint32(h >> 32) }
@@ -53,7 +55,7 @@ func (s *flowSlots) lookup(h uint64, k *flowKey) int {
 		case e.free():
 			return -1
 		case e.hash == hash:
-			if e.flow.key == *k {
+			if e.flow != nil && e.flow.key == *k || e.flow == nil && s.records.slab.at(e.record).is(s.records, k) {
 				return i
 			}
 		case s.distance(i) < d:

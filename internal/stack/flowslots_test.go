@@ -85,7 +85,7 @@ func BenchmarkFlowTable(b *testing.B) {
 		b.Run(fmt.Sprintf("hit/%d", n), func(b *testing.B) {
 			i := 0
 			for b.Loop() {
-				if table.find(&keys[i]) == nil {
+				if o, _ := table.find(&keys[i]); o == nil {
 					b.Fatal("not found")
 				}
 				if i++; i == n {
@@ -97,7 +97,7 @@ func BenchmarkFlowTable(b *testing.B) {
 			k := keys[0]
 			for i := 0; b.Loop(); i++ {
 				k.remote[12], k.remotePort, k.localPort = 10, uint16(i), uint16(i>>16)
-				if table.find(&k) != nil {
+				if o, _ := table.find(&k); o != nil {
 					b.Fatal("found")
 				}
 			}
