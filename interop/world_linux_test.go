@@ -65,6 +65,7 @@ func inBothModes(t *testing.T, fn func(t *testing.T, plain bool)) {
 type options struct {
 	mtu    int  // of the device; 0: 1500
 	plain  bool // no offloads
+	queues int  // of the device; 0: 1
 	noPool bool // no checking of memory: it costs too much where throughput counts
 	stack  weir.Config
 	iface  weir.InterfaceConfig          // but for Device and Addrs
@@ -93,7 +94,7 @@ func newWorld(t testing.TB, o options) *world {
 	t.Helper()
 	nstest.TUN(t)
 	w := newClock(t)
-	dev, err := tun.Open(device, tun.Options{MTU: o.mtu, NoOffload: o.plain})
+	dev, err := tun.Open(device, tun.Options{MTU: o.mtu, NoOffload: o.plain, Queues: o.queues})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,6 @@ type Meta struct {
 	ECN        uint8  // codepoint of the IP header, set by ip on input
 	KeepCWR    bool   // every segment of the super-segment has its CWR flag (AccECN, RFC 9768 §3.3.4); else only the first (RFC 3168 §6.1.2)
 	Received   sched.Time
-	Hash       uint32
 }
 
 // Packet is one packet, inbound or outbound: the header block (headroom into which outbound headers are pushed) followed by a payload

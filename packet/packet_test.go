@@ -289,7 +289,7 @@ func TestGetIsFresh(t *testing.T) {
 		p.Consume(Network, 900)
 		push(t, p, Link, "Eth")
 		p.Deliverable()
-		p.Meta = Meta{Iface: 1, Segs: 2, Hash: 3, Checksum: ChecksumVerified}
+		p.Meta = Meta{Iface: 1, Segs: 2, Checksum: ChecksumVerified}
 		p.Release()
 	}
 }

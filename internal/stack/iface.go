@@ -35,12 +35,18 @@ type Interface struct {
 	queues []*txQueue
 	stats  ifaceCounters
 
-	joiner   offload.Joiner
-	joinBusy atomic.Bool // joiner serves one batch at a time; a batch that comes meanwhile goes up as it is
+	joiners []joiner // one for each of the device's queues
 
 	cfg    InterfaceConfig // under stack.mu
 	closed bool            // under stack.mu
 	once   sync.Once
+}
+
+// joiner is GRO for one queue, which mostly delivers from one goroutine: a batch that comes from another meanwhile goes up as it is.
+type joiner struct {
+	offload.Joiner
+	busy atomic.Bool
+	_    [52]byte // a cache line to itself
 }
 
 // ifaceCounters count packets as the device sees them (a super-segment is one).
@@ -94,6 +100,7 @@ func (s *Stack) register(c InterfaceConfig) (*Interface, error) {
 	for n := range max(1, info.Queues) {
 		i.queues = append(i.queues, &txQueue{dev: c.Device, index: n, iface: i, stack: s})
 	}
+	i.joiners = make([]joiner, len(i.queues))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed.Load() {
@@ -320,7 +327,8 @@ func (s *Stack) iface(index int) *Interface {
 	return all[k]
 }
 
-// queue returns the transmit queue for a flow's hash.
+// queue returns the transmit queue for a flow's hash. A flow keeps to its queue, from its first packet on: that keeps its order, and devices
+// with several queues (TUN) bring by the same queue what comes back.
 func (i *Interface) queue(hash uint32) *txQueue {
 	if len(i.queues) == 1 {
 		return i.queues[0]
@@ -337,10 +345,10 @@ func (i *Interface) deliver(queue int, packets []*packet.Packet) {
 	now := s.now()
 	depth := packets[0].Depth
 	i.count(packets)
-	if i.info.Load().Offloads&link.RxJoined == 0 && i.joinBusy.CompareAndSwap(false, true) {
-		i.joiner.UDP = !s.cfg.Forward
-		packets = i.joiner.Join(packets)
-		i.joinBusy.Store(false)
+	if j := &i.joiners[uint(queue)%uint(len(i.joiners))]; i.info.Load().Offloads&link.RxJoined == 0 && j.busy.CompareAndSwap(false, true) {
+		j.UDP = !s.cfg.Forward
+		packets = j.Join(packets)
+		j.busy.Store(false)
 	}
 	b := s.batches.Get().(*batch)
 	for _, p := range packets {
@@ -404,7 +412,7 @@ func (i *Interface) changed(info link.Info) {
 	}
 }
 
-// transmit is where ip puts the packets that it makes or forwards.
+// transmit is where ip puts the packets that it makes or forwards: these keep to the queue by which their flow came.
 func (s *Stack) transmit(iface int, p *packet.Packet) {
 	i := s.iface(iface)
 	if i == nil {
@@ -412,5 +420,5 @@ func (s *Stack) transmit(iface int, p *packet.Packet) {
 		return
 	}
 	p.Iface = int32(iface)
-	i.queue(p.Hash).offer(p)
+	i.queue(uint32(p.Queue)).offer(p)
 }

@@ -117,8 +117,15 @@ func (s *Stack) reply(k *flowKey, iface int, seg *tcp.Segment, w *manner) {
 		s.stats.noRoute.Add(1)
 		return
 	}
-	i.queue(0).offer(s.makePacket(&path, k.localPort, k.remotePort, seg, w))
+	hash := uint32(0)
+	if len(i.queues) > 1 {
+		hash = s.flowHash(k)
+	}
+	i.queue(hash).offer(s.makePacket(&path, k.localPort, k.remotePort, seg, w))
 }
+
+// flowHash chooses the transmit queue of a flow, for its connection and for records of it.
+func (s *Stack) flowHash(k *flowKey) uint32 { return uint32(k.hash(s.flows.key)) }
 
 // deliver is where ip hands transport its packets; false: nobody wants it.
 func (s *Stack) deliver(now sched.Time, p *packet.Packet, m *ip.Meta) bool {
@@ -182,18 +189,16 @@ type tcpTaker interface {
 func (s *Stack) segment(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Packet, m *ip.Meta, b *batch) {
 	var floor issFloor
 	for range 4 { // an owner that gives the flow up between look-up and lock has been replaced; that happens a bounded number of times
-		owner, recorded := s.flows.find(k)
-		taken := false
-		if recorded {
-			taken, floor = s.recordInput(now, seg, k, m, b)
-		} else if o, ok := owner.(tcpTaker); ok {
-			taken = o.input(now, seg, m, b)
-		} else {
+		owner, ok := s.flows.find(k).(tcpTaker)
+		if !ok {
 			break
 		}
-		if taken {
+		if owner.input(now, seg, m, b) {
 			p.Release()
 			return
+		}
+		if w, ok := owner.(*timeWait); ok {
+			floor = w.floor()
 		}
 	}
 	ports := k.localPort != 0 && k.remotePort != 0 // 0 is nobody's: refused, as kernels do
@@ -211,12 +216,7 @@ func (s *Stack) segment(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.
 func (s *Stack) icmpError(now sched.Time, e *ip.Error) {
 	b, _ := e.Batch.(*batch)
 	k := makeKey(e.Protocol, netip.AddrPortFrom(e.Src, e.SrcPort), netip.AddrPortFrom(e.Dst, e.DstPort), e.Scope)
-	owner, recorded := s.flows.find(&k)
-	if recorded {
-		s.recordICMP(now, &k, e)
-		return
-	}
-	switch o := owner.(type) {
+	switch o := s.flows.find(&k).(type) {
 	case *TCP:
 		o.icmp(now, e, b)
 	case *UDP:

@@ -85,7 +85,7 @@ type Bound struct {
 func (t *TCP) init(s *Stack, key flowKey, iface int, transparent bool) {
 	t.stack = s
 	t.flow = flow{key: key, owner: t}
-	t.hash = uint32(key.hash(s.flows.key))
+	t.hash = s.flowHash(&key)
 	t.timer.Owner = t
 	t.bound = int32(cmp.Or(int(key.scope), iface))
 	t.transparent = transparent
@@ -114,6 +114,7 @@ func (s *Stack) ConnectTCP(t *TCP, remote netip.AddrPort, b Bound) error {
 		return err
 	}
 	t.inTable = true
+	t.hash = s.flowHash(&t.flow.key) // with the port, now that there is one
 	t.manner = s.manner(&t.flow.key, b.Traffic, b.Keys)
 	t.usePath(&path, gen)
 	now := s.now()

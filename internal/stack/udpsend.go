@@ -79,7 +79,7 @@ func (u *UDP) send(ds []Datagram) (n, segs int, err error) {
 	if i == nil {
 		return 0, 0, syscall.ENETUNREACH
 	}
-	q := i.queue(0)
+	q := i.queue(u.queueHash(i, path, dst.Port()))
 	if !q.room() {
 		u.waiting = u.waiting || q.wait(u)
 		if !u.waiting {
@@ -91,6 +91,15 @@ func (u *UDP) send(ds []Datagram) (n, segs int, err error) {
 	fill(p, ds[:n], size)
 	segs = segments(size, segment)
 	return n, segs, u.transmit(q, p, path, dst.Port(), size, segment, d.ECN)
+}
+
+// queueHash chooses the transmit queue of a datagram's flow; u.mu is held.
+func (u *UDP) queueHash(i *Interface, path *ip.Path, dstPort uint16) uint32 {
+	if len(i.queues) == 1 {
+		return 0
+	}
+	k := makeKey(protoUDP, netip.AddrPortFrom(path.Src, u.LocalAddr().Port()), netip.AddrPortFrom(path.Dst, dstPort), 0)
+	return u.stack.flowHash(&k)
 }
 
 // alike returns how many of ds, from the first on, can leave as one super-segment, and their size.

@@ -80,7 +80,7 @@ func TestPipeDeliversThePacketItself(t *testing.T) {
 	}})
 	p, q := newPacket(pool, 100), newPacket(pool, 1500)
 	want := contents(p)
-	p.Checksum, p.CsumStart, p.CsumOffset, p.Hash, p.Depth = packet.ChecksumPartial, 20, 16, 99, 1
+	p.Checksum, p.CsumStart, p.CsumOffset, p.Depth = packet.ChecksumPartial, 20, 16, 1
 	q.Checksum, q.Depth = packet.ChecksumVerified, math.MaxUint8
 	batch := []*packet.Packet{p, q}
 	if n, err := a.WritePackets(3, batch); n != 2 || err != nil {
@@ -89,7 +89,7 @@ func TestPipeDeliversThePacketItself(t *testing.T) {
 	if !slices.Equal(got, []*packet.Packet{p, q}) || batch[0] != p || batch[1] != q {
 		t.Fatal("other packets delivered than written, or the borrowed slice changed")
 	}
-	if p.Depth != 2 || p.Queue != 3 || p.Received != 77 || p.Hash != 0 || q.Depth != math.MaxUint8 {
+	if p.Depth != 2 || p.Queue != 3 || p.Received != 77 || q.Depth != math.MaxUint8 {
 		t.Errorf("metadata %+v, %+v", p.Meta, q.Meta)
 	}
 	if p.Checksum != packet.ChecksumPartial || p.CsumStart != 20 || p.CsumOffset != 16 || q.Checksum != packet.ChecksumVerified {

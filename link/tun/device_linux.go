@@ -14,13 +14,12 @@ import (
 
 // Device is a TUN device: a link.Device without hardware address.
 //
-// One goroutine reads, batches of up to 64 packets, and delivers. WritePackets may be called from many goroutines at once; each call
-// hands its packets to the kernel before it returns.
+// One goroutine a queue reads, batches of up to 64 packets, and delivers. WritePackets may be called from many goroutines at once; each
+// call hands its packets to the kernel before it returns.
 type Device struct {
-	name string
-	vnet bool // a virtio-net header is in front of each packet
-	file *os.File
-	raw  syscall.RawConn
+	name   string
+	vnet   bool // a virtio-net header is in front of each packet
+	queues []*queue
 
 	writers sync.Pool // of *writer
 
@@ -29,15 +28,22 @@ type Device struct {
 	sink     link.Sink
 	attached bool
 	closed   bool
-	tasks    sync.WaitGroup // the reader, and who waits for room; added to under mu, never once closed is set
+	tasks    sync.WaitGroup // the readers, and who waits for room; added to under mu, never once closed is set
 
-	waiting atomic.Bool // somebody waits for room
-	count   struct{ rxPackets, rxBytes, rxBad, txPackets, txBytes, txDropped, txFull atomic.Uint64 }
+	count struct{ rxPackets, rxBytes, rxBad, txPackets, txBytes, txDropped, txFull atomic.Uint64 }
 }
 
-// newDevice takes over fd, non-blocking and of the given interface; it does so if it succeeds only. An mtu of 0 is asked for.
-func newDevice(fd int, name string, o Options, mtu int) (*Device, error) {
-	vnet, offloads, err := negotiate(fd, name, o.NoOffload)
+// queue is one of the files of a device.
+type queue struct {
+	index   int
+	file    *os.File
+	raw     syscall.RawConn
+	waiting atomic.Bool // somebody waits for room
+}
+
+// newDevice takes over fds, non-blocking and of the given interface; it does so if it succeeds only. An mtu of 0 is asked for.
+func newDevice(fds []int, name string, o Options, mtu int) (*Device, error) {
+	vnet, offloads, err := negotiate(fds[0], name, o.NoOffload) // which is the interface's, not the queue's
 	if err == nil && mtu == 0 {
 		if mtu, err = interfaceMTU(name); err != nil {
 			err = &Error{Op: "ask for the MTU of", Device: name, Err: err}
@@ -46,11 +52,13 @@ func newDevice(fd int, name string, o Options, mtu int) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The runtime's poller must not see a TUN file before TUNSETIFF: it would report an error for good.
-	d := &Device{name: name, vnet: vnet, file: os.NewFile(uintptr(fd), name), info: link.Info{MTU: mtu, Offloads: offloads, Queues: 1}}
+	d := &Device{name: name, vnet: vnet, info: link.Info{MTU: mtu, Offloads: offloads, Queues: len(fds)}}
 	d.writers.New = func() any { return newWriter(d) }
-	if d.raw, err = d.file.SyscallConn(); err != nil {
-		return nil, errors.Join(&Error{Op: "poll", Device: name, Err: err}, d.file.Close())
+	for i, fd := range fds {
+		// The runtime's poller must not see a TUN file before TUNSETIFF: it would report an error for good.
+		q := &queue{index: i, file: os.NewFile(uintptr(fd), name)}
+		q.raw, _ = q.file.SyscallConn() // an error there is only of no file
+		d.queues = append(d.queues, q)
 	}
 	return d, nil
 }
@@ -85,32 +93,36 @@ func (d *Device) Attach(s link.Sink) error {
 		return link.ErrAttached
 	}
 	d.attached, d.sink = true, s
-	r := newReader(d, s)
-	d.tasks.Go(r.run)
+	for _, q := range d.queues {
+		d.tasks.Go(newReader(d, q, s).run)
+	}
 	return nil
 }
 
-// Close ends the reading, waits until nothing is delivered any more, and closes the file: an interface that Open made vanishes.
+// Close ends the reading, waits until nothing is delivered any more, and closes the files: an interface that Open made vanishes.
 func (d *Device) Close() error {
 	d.mu.Lock()
 	first := !d.closed
 	d.closed = true
 	d.mu.Unlock()
-	var err error
+	var errs []error
 	if first {
-		err = d.file.Close() // wakes who waits in the poller, and waits for those in the middle of something
+		for _, q := range d.queues {
+			errs = append(errs, q.file.Close()) // wakes who waits in the poller, and waits for those in the middle of something
+		}
 	}
 	d.tasks.Wait()
-	return err
+	return errors.Join(errs...)
 }
 
-// gone says that the interface was deleted under us.
+// gone says, once, that the interface was deleted under us.
 func (d *Device) gone() {
 	d.mu.Lock()
+	known := d.info.Down
 	d.info.Down = true
 	info, changed := d.info, d.sink.Changed
 	d.mu.Unlock()
-	if changed != nil {
+	if changed != nil && !known {
 		changed(info)
 	}
 }

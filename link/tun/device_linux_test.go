@@ -267,7 +267,7 @@ func TestRefused(t *testing.T) {
 func TestFull(t *testing.T) {
 	nstest.Run(t, func(t *testing.T) {
 		f := openFar(t, Options{})
-		f.raw.Control(func(fd uintptr) {
+		f.queues[0].raw.Control(func(fd uintptr) {
 			if err := unix.IoctlSetPointerInt(int(fd), unix.TUNSETSNDBUF, 2000); err != nil {
 				t.Fatal(err)
 			}

@@ -17,36 +17,81 @@ const clone = "/dev/net/tun"
 // free number, and "" is "tun%d". The interface is in the network namespace of the calling thread; it gets Options.MTU, if that is not
 // 0, and is brought up. It needs CAP_NET_ADMIN, unless `ip tuntap add` made the interface beforehand for this user.
 func Open(name string, o Options) (*Device, error) {
-	fd, name, err := open(name, o)
+	fds, name, err := open(name, o)
 	if err != nil {
 		return nil, err
 	}
-	return newDevice(fd, name, o, 0)
+	d, err := newDevice(fds, name, o, 0)
+	if err != nil {
+		closeAll(fds)
+	}
+	return d, err
 }
 
-// OpenFile is Open for a device that another process is to serve: it makes the interface, sets it up, and returns the file for that
-// process's FromFile, to which it may be sent over a Unix socket. The interface vanishes when the last such file is closed.
+// OpenFile is OpenFiles for a device with one queue.
 func OpenFile(name string, o Options) (*os.File, error) {
-	fd, name, err := open(name, o)
+	if o.Queues > 1 {
+		return nil, &Error{Op: "open", Device: name, Err: fmt.Errorf("Options.Queues is %d, and there is one file for each", o.Queues), Fix: "use OpenFiles"}
+	}
+	files, err := OpenFiles(name, o)
 	if err != nil {
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	return files[0], nil
 }
 
-// FromFile serves the TUN device that f is open on, made elsewhere, perhaps in another network namespace: by OpenFile, or by any program
-// that sets IFF_TUN, IFF_NO_PI, and IFF_VNET_HDR if super-segments are to cross. The interface is its maker's: FromFile configures
-// nothing on it. Options.MTU says what its MTU is; 0 means to ask, which can be done if it lies in this namespace, and is 1500
-// otherwise. The device has a copy of the descriptor, in non-blocking mode (which copies share): f stays the caller's to close.
-func FromFile(f *os.File, o Options) (*Device, error) {
-	if err := o.check(f.Name()); err != nil {
+// OpenFiles is Open for a device that another process is to serve: it makes the interface, sets it up, and returns a file for each queue,
+// for that process's FromFiles, to which they may be sent over a Unix socket. The interface vanishes when the last such file is closed.
+func OpenFiles(name string, o Options) ([]*os.File, error) {
+	fds, name, err := open(name, o)
+	if err != nil {
 		return nil, err
 	}
+	var files []*os.File
+	for _, fd := range fds {
+		files = append(files, os.NewFile(uintptr(fd), name))
+	}
+	return files, nil
+}
+
+// FromFile is FromFiles for a device with one queue.
+func FromFile(f *os.File, o Options) (*Device, error) { return FromFiles([]*os.File{f}, o) }
+
+// FromFiles serves the TUN device that the files are open on, one a queue, made elsewhere, perhaps in another network namespace: by
+// OpenFiles, or by any program that sets IFF_TUN, IFF_NO_PI, IFF_VNET_HDR if super-segments are to cross, and IFF_MULTI_QUEUE for several.
+// The interface is its maker's: FromFiles configures nothing on it. Options.MTU says what its MTU is; 0 means to ask, which can be done if
+// it lies in this namespace, and is 1500 otherwise. The device has copies of the descriptors, in non-blocking mode (which copies share): the
+// files stay the caller's to close.
+func FromFiles(files []*os.File, o Options) (*Device, error) {
+	if len(files) == 0 || o.Queues > 1 && o.Queues != len(files) {
+		err := fmt.Errorf("%d files for Options.Queues of %d", len(files), o.Queues)
+		return nil, &Error{Op: "use files", Err: err, Fix: "give one file for each queue"}
+	}
+	if err := o.check(files[0].Name()); err != nil {
+		return nil, err
+	}
+	var fds []int
+	for _, f := range files {
+		fd, err := duplicate(f)
+		if err != nil {
+			closeAll(fds)
+			return nil, err
+		}
+		fds = append(fds, fd)
+	}
+	d, err := fromFDs(fds, o)
+	if err != nil {
+		closeAll(fds)
+	}
+	return d, err
+}
+
+// duplicate makes another descriptor of a file, which stays its owner's.
+func duplicate(f *os.File) (fd int, err error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
-		return nil, &Error{Op: "use file", Device: f.Name(), Err: err}
+		return -1, &Error{Op: "use file", Device: f.Name(), Err: err}
 	}
-	fd := -1
 	var dupErr error
 	if err := raw.Control(func(old uintptr) {
 		fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0)
@@ -54,36 +99,55 @@ func FromFile(f *os.File, o Options) (*Device, error) {
 		dupErr = err
 	}
 	if dupErr != nil {
-		return nil, &Error{Op: "copy the descriptor of", Device: f.Name(), Err: dupErr}
+		return -1, &Error{Op: "copy the descriptor of", Device: f.Name(), Err: dupErr}
 	}
-	d, err := fromFD(fd, o)
-	if err != nil {
-		unix.Close(fd)
-	}
-	return d, err
+	return fd, nil
 }
 
-func fromFD(fd int, o Options) (*Device, error) {
-	ifr, _ := unix.NewIfreq("")
-	if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, ifr); err != nil {
-		return nil, &Error{Op: "ask a file for its interface", Err: err, Fix: "give one on which TUNSETIFF has been done"}
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
 	}
-	name, flags := ifr.Name(), ifr.Uint16()
-	if flags&unix.IFF_TUN == 0 || flags&unix.IFF_NO_PI == 0 {
-		return nil, &Error{Op: "use", Device: name, Err: fmt.Errorf("its flags are %#x", flags), Fix: "make it with IFF_TUN and IFF_NO_PI"}
-	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		return nil, &Error{Op: "make non-blocking", Device: name, Err: err}
+}
+
+func fromFDs(fds []int, o Options) (*Device, error) {
+	device := ""
+	for _, fd := range fds {
+		name, err := fileInterface(fd)
+		if err != nil {
+			return nil, err
+		}
+		if device != "" && name != device {
+			err := fmt.Errorf("another file is of %s", device)
+			return nil, &Error{Op: "use", Device: name, Err: err, Fix: "give files of one interface"}
+		}
+		device = name
 	}
 	mtu := o.MTU
 	if mtu == 0 {
-		if mtu = 1500; inThisNamespace(fd) {
-			if m, err := interfaceMTU(name); err == nil {
+		if mtu = 1500; inThisNamespace(fds[0]) {
+			if m, err := interfaceMTU(device); err == nil {
 				mtu = m
 			}
 		}
 	}
-	return newDevice(fd, name, o, mtu)
+	return newDevice(fds, device, o, mtu)
+}
+
+// fileInterface is the name of the interface that a descriptor is open on, which it makes non-blocking.
+func fileInterface(fd int) (name string, err error) {
+	ifr, _ := unix.NewIfreq("")
+	if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, ifr); err != nil {
+		return "", &Error{Op: "ask a file for its interface", Err: err, Fix: "give one on which TUNSETIFF has been done"}
+	}
+	name, flags := ifr.Name(), ifr.Uint16()
+	if flags&unix.IFF_TUN == 0 || flags&unix.IFF_NO_PI == 0 {
+		return "", &Error{Op: "use", Device: name, Err: fmt.Errorf("its flags are %#x", flags), Fix: "make it with IFF_TUN and IFF_NO_PI"}
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return "", &Error{Op: "make non-blocking", Device: name, Err: err}
+	}
+	return name, nil
 }
 
 // inThisNamespace says whether the interface of a TUN file lies in the calling thread's network namespace. False if that cannot be found
@@ -101,42 +165,52 @@ func inThisNamespace(fd int) bool {
 	return theirs.Dev == ours.Dev && theirs.Ino == ours.Ino
 }
 
-// open makes or takes the interface and sets it up. It returns its file descriptor, non-blocking, and its name.
-func open(name string, o Options) (fd int, _ string, err error) {
+// open makes or takes the interface and sets it up. It returns a file descriptor for each queue, non-blocking, and its name.
+func open(name string, o Options) (fds []int, _ string, err error) {
 	if err := errors.Join(o.check(name), checkName(name)); err != nil {
-		return -1, "", err
+		return nil, "", err
 	}
-	fd, err = unix.Open(clone, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return -1, "", openError(name, err)
+	for range max(1, o.Queues) {
+		var fd int
+		if fd, err = unix.Open(clone, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); err != nil {
+			err = openError(name, err)
+			break
+		}
+		fds = append(fds, fd)
+		if name, err = setInterface(fd, name, o); err != nil { // the first one's name for all
+			break
+		}
 	}
-	if name, err = setInterface(fd, name, !o.NoOffload); err == nil {
+	if err == nil {
 		err = configure(name, o.MTU)
 	}
 	if err != nil {
-		unix.Close(fd)
-		return -1, "", err
+		closeAll(fds)
+		return nil, "", err
 	}
-	return fd, name, nil
+	return fds, name, nil
 }
 
 // setInterface is TUNSETIFF: from then on fd is the interface's. Kernels that know no IFF_VNET_HDR get it without.
-func setInterface(fd int, name string, vnet bool) (string, error) {
+func setInterface(fd int, name string, o Options) (string, error) {
 	ifr, err := unix.NewIfreq(name)
 	if err != nil {
 		return "", &Error{Op: "create the interface", Device: name, Err: err}
 	}
 	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI)
-	if vnet {
+	if o.Queues > 1 {
+		flags |= unix.IFF_MULTI_QUEUE
+	}
+	if !o.NoOffload {
 		ifr.SetUint16(flags | unix.IFF_VNET_HDR)
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
 	}
-	if !vnet || errors.Is(err, unix.EINVAL) {
+	if o.NoOffload || errors.Is(err, unix.EINVAL) {
 		ifr.SetUint16(flags)
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
 	}
 	if err != nil {
-		return "", createError(name, err)
+		return "", createError(name, err, o.Queues > 1)
 	}
 	return ifr.Name(), nil
 }
@@ -154,11 +228,13 @@ func negotiate(fd int, name string, noOffload bool) (vnet bool, offloads link.Of
 	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, vnetHeaderSize); err != nil {
 		return false, 0, &Error{Op: "set the size of the virtio-net header of", Device: name, Err: err, Fix: "use Options.NoOffload"}
 	}
+	const tcp, ours = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6, link.TxChecksum | link.TxTSO4 | link.TxTSO6 | link.RxJoined
 	steps := []struct {
 		kernel int
 		ours   link.Offload
 	}{
-		{unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6, link.TxChecksum | link.TxTSO4 | link.TxTSO6 | link.RxJoined},
+		{tcp | unix.TUN_F_USO4 | unix.TUN_F_USO6, ours | link.TxUSO}, // Linux 6.2
+		{tcp, ours},
 		{unix.TUN_F_CSUM | unix.TUN_F_TSO4, link.TxChecksum | link.TxTSO4 | link.RxJoined},
 		{unix.TUN_F_CSUM, link.TxChecksum},
 		{0, 0},
@@ -254,7 +330,7 @@ func openError(name string, err error) error {
 }
 
 // createError explains why TUNSETIFF failed.
-func createError(name string, err error) error {
+func createError(name string, err error, queues bool) error {
 	e := &Error{Op: "create the interface", Device: name, Err: err}
 	shown := name
 	if name == "" {
@@ -262,11 +338,15 @@ func createError(name string, err error) error {
 	}
 	switch {
 	case errors.Is(err, unix.EPERM):
-		e.Fix = fmt.Sprintf("sudo ip tuntap add dev %s mode tun user %d && sudo ip link set dev %s up, or run with CAP_NET_ADMIN", shown, os.Getuid(), shown)
+		multi := ""
+		if queues {
+			multi = " multi_queue"
+		}
+		e.Fix = fmt.Sprintf("sudo ip tuntap add dev %s mode tun user %d%s && sudo ip link set dev %s up, or run with CAP_NET_ADMIN", shown, os.Getuid(), multi, shown)
 	case errors.Is(err, unix.EBUSY):
 		e.Fix = "end the program that has it open, or choose another name"
 	case errors.Is(err, unix.EINVAL):
-		e.Fix = "choose another name: an interface of this one exists and is no single-queue TUN device"
+		e.Fix = "choose another name: an interface of this one exists, and is no TUN device or one for another number of queues (one, or several)"
 	}
 	return e
 }

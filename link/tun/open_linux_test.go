@@ -19,7 +19,7 @@ import (
 
 // Open makes an interface that is up, of the MTU that was asked for, and of the name; Close removes it.
 func TestOpen(t *testing.T) {
-	all := link.TxChecksum | link.TxTSO4 | link.TxTSO6 | link.RxJoined
+	all := link.TxChecksum | link.TxTSO4 | link.TxTSO6 | link.TxUSO | link.RxJoined
 	tests := []struct {
 		name, asked, got string
 		options          Options
@@ -30,6 +30,7 @@ func TestOpen(t *testing.T) {
 		{"counted", "weir%d", "weir0", Options{}, 1500, all},
 		{"unnamed", "", "tun0", Options{Queues: 1}, 1500, all},
 		{"of 65535 bytes", "weir0", "weir0", Options{MTU: 65535}, 65535, all},
+		{"of three queues", "weir%d", "weir0", Options{Queues: 3}, 1500, all},
 		{"plain", "weir0", "weir0", Options{MTU: 1280, NoOffload: true}, 1280, 0},
 	}
 	nstest.Run(t, func(t *testing.T) {
@@ -44,7 +45,7 @@ func TestOpen(t *testing.T) {
 				if err != nil || d.Name() != tt.got || i.MTU != tt.mtu || i.Flags&net.FlagUp == 0 {
 					t.Errorf("%s: %+v, %v", d.Name(), i, err)
 				}
-				if got, want := d.Info(), (link.Info{MTU: tt.mtu, Offloads: tt.offloads, Queues: 1}); got != want {
+				if got, want := d.Info(), (link.Info{MTU: tt.mtu, Offloads: tt.offloads, Queues: max(1, tt.options.Queues)}); got != want {
 					t.Errorf("Info %+v, want %+v", got, want)
 				}
 				if err := d.Close(); err != nil {
@@ -75,8 +76,9 @@ func TestOpenErrors(t *testing.T) {
 		}{
 			{"busy", "taken", Options{}, unix.EBUSY, "end the program that has it open"},
 			{"not a TUN device", "lo", Options{}, unix.EINVAL, "choose another name"},
-			{"two queues", "weir0", Options{Queues: 2}, nil, "multi-queue is not supported yet"},
-			{"fewer than no queues", "weir0", Options{Queues: -1}, nil, "multi-queue is not supported yet"},
+			{"two queues where there is one", "taken", Options{Queues: 2}, unix.EINVAL, "one, or several"},
+			{"too many queues", "weir0", Options{Queues: 257}, nil, "choose one of 0 to 256"},
+			{"fewer than no queues", "weir0", Options{Queues: -1}, nil, "choose one of 0 to 256"},
 			{"MTU too small", "weir0", Options{MTU: 67}, nil, "choose one of 68 to 65535"},
 			{"MTU too large", "weir0", Options{MTU: 65536}, nil, "choose one of 68 to 65535"},
 			{"name too long", "sixteen-bytes-ab", Options{}, nil, "choose one of at most 15"},
@@ -104,8 +106,8 @@ func TestMissing(t *testing.T) {
 		{openError("", unix.ENODEV), "tun: open /dev/net/tun: no such device; to mend it: sudo modprobe tun"},
 		{openError("", unix.EACCES), "tun: open /dev/net/tun: permission denied; to mend it: sudo chmod 0666 /dev/net/tun"},
 		{openError("", unix.EPERM), "--device /dev/net/tun"},
-		{createError("weir0", unix.EPERM), "sudo ip tuntap add dev weir0 mode tun user"},
-		{createError("", unix.EPERM), "sudo ip tuntap add dev tun0 mode tun user"},
+		{createError("weir0", unix.EPERM, false), "sudo ip tuntap add dev weir0 mode tun user"},
+		{createError("", unix.EPERM, true), " multi_queue && sudo ip link set dev tun0 up"},
 	}
 	for _, tt := range tests {
 		if !strings.Contains(tt.err.Error(), tt.says) {

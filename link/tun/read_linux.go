@@ -24,22 +24,26 @@ const (
 // reader reads a queue of a device.
 type reader struct {
 	device       *Device
+	queue        *queue
 	sink         link.Sink
 	small, large *buffer.Chunk // what the next packet is read into; nil: to be taken
 	header       vnetHeader
 	iov          [3]unix.Iovec // header, small, large
 	batch        [batchPackets]*packet.Packet
 	gone         bool // the last read failed for good
+	narrow       bool // packets are plain and have always fit into a small chunk: each is read by a read, which is cheaper than a readv
 }
 
-func newReader(d *Device, s link.Sink) *reader { return &reader{device: d, sink: s} }
+func newReader(d *Device, q *queue, s link.Sink) *reader {
+	return &reader{device: d, queue: q, sink: s, narrow: !d.vnet && d.info.MTU < smallChunk}
+}
 
 // run reads and delivers until the device is closed or gone.
 //
 // It does so inside one RawConn.Read. The poller reports that packets came, once; to wait for the next of them takes nothing but having
 // been told by the kernel that there are none. A RawConn.Read a batch would have to be told twice.
 func (r *reader) run() {
-	if r.device.raw.Read(r.drain) == nil { // else the file was closed
+	if r.queue.raw.Read(r.drain) == nil { // else the file was closed
 		r.device.gone()
 	}
 	r.release()
@@ -85,6 +89,11 @@ func (r *reader) fill(fd int) (n int, more bool) {
 			r.gone = err != unix.EAGAIN
 			return n, false
 		}
+		if r.narrow && size >= r.small.Cap() { // the MTU has become larger, and the packet may have been cut
+			r.narrow = false
+			bad++
+			continue
+		}
 		p := r.packet(size)
 		if p == nil {
 			bad++
@@ -103,6 +112,11 @@ func (r *reader) read(fd int) (int, syscall.Errno) {
 	if r.small == nil {
 		r.small = buffers.Get(smallChunk)
 		r.iov[1] = iovec(r.small.Data())
+	}
+	if r.narrow {
+		b := r.small.Data()
+		n, _, err := syscall.Syscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		return int(n), err
 	}
 	if r.large == nil {
 		r.large = buffers.Get(largeChunk)
@@ -144,6 +158,11 @@ func (r *reader) packet(n int) *packet.Packet {
 
 func (r *reader) deliver(batch []*packet.Packet) {
 	defer clear(batch) // they are another's now, and not to be reachable from here
+	if r.queue.index > 0 {
+		for _, p := range batch {
+			p.Queue = uint16(r.queue.index)
+		}
+	}
 	if r.sink.Clock != nil {
 		now := r.sink.Clock.Now()
 		for _, p := range batch {
@@ -156,7 +175,7 @@ func (r *reader) deliver(batch []*packet.Packet) {
 		}
 		return
 	}
-	r.sink.Deliver(0, batch)
+	r.sink.Deliver(r.queue.index, batch)
 }
 
 // release gives the chunks back.

@@ -18,7 +18,9 @@ import (
 type Options struct {
 	// MTU is in bytes of IP packet. 0 leaves what the interface has: 1500 if it is a new one. See FromFile for what it means there.
 	MTU int
-	// Queues is the number of queues; 0 means 1, and 1 is all there is now.
+	// Queues is the number of queues, each with a goroutine that reads it; 0 means 1. Of several, the kernel sends a flow by the one on
+	// which it was last heard from. The interface has to be made for several (`ip tuntap add … multi_queue`) if it is not made here.
+	// FromFiles has as many as it is given files.
 	Queues int
 	// NoOffload has plain packets cross: no super-segments, complete checksums.
 	NoOffload bool
@@ -26,8 +28,8 @@ type Options struct {
 
 // check refuses what no device can be opened with.
 func (o Options) check(name string) error {
-	if o.Queues < 0 || o.Queues > 1 {
-		return &Error{Op: "open", Device: name, Err: fmt.Errorf("Options.Queues is %d: multi-queue is not supported yet", o.Queues), Fix: "leave Options.Queues 0"}
+	if o.Queues < 0 || o.Queues > maxQueues {
+		return &Error{Op: "open", Device: name, Err: fmt.Errorf("Options.Queues is %d", o.Queues), Fix: fmt.Sprintf("choose one of 0 to %d", maxQueues)}
 	}
 	if o.MTU != 0 && (o.MTU < minMTU || o.MTU > maxMTU) {
 		return &Error{Op: "open", Device: name, Err: fmt.Errorf("Options.MTU is %d", o.MTU), Fix: fmt.Sprintf("choose one of %d to %d", minMTU, maxMTU)}
@@ -40,6 +42,9 @@ const (
 	minMTU = 68 // RFC 791: every internet module must be able to forward a datagram of 68 octets
 	maxMTU = 65535
 )
+
+// maxQueues is how many queues Linux lets a TUN interface have.
+const maxQueues = 256
 
 // maxName is the longest name of an interface, in bytes.
 const maxName = 15

@@ -24,6 +24,14 @@ func Open(name string, _ Options) (*Device, error) { return nil, unsupported("op
 // OpenFile answers an error that wraps errors.ErrUnsupported.
 func OpenFile(name string, _ Options) (*os.File, error) { return nil, unsupported("open", name) }
 
+// OpenFiles answers an error that wraps errors.ErrUnsupported.
+func OpenFiles(name string, _ Options) ([]*os.File, error) { return nil, unsupported("open", name) }
+
+// FromFiles answers an error that wraps errors.ErrUnsupported.
+func FromFiles(files []*os.File, _ Options) (*Device, error) {
+	return nil, unsupported("use files", "")
+}
+
 // FromFile answers an error that wraps errors.ErrUnsupported.
 func FromFile(f *os.File, _ Options) (*Device, error) { return nil, unsupported("use", f.Name()) }
 

@@ -17,6 +17,7 @@ const maxPieces = 1024 - 1
 // writer is what a WritePackets in progress needs. Writers are reused: nothing is allocated for a packet.
 type writer struct {
 	device *Device
+	queue  *queue
 	run    func(fd uintptr) // w.write, made once
 	batch  []*packet.Packet
 	n      int // packets of the batch that are done with
@@ -36,10 +37,14 @@ func newWriter(d *Device) *writer {
 
 // WritePackets hands packets to the kernel, which takes them as received on the interface. What it refuses for good is dropped and
 // counted. It may be called from many goroutines at once; packets of different calls then interleave.
-func (d *Device) WritePackets(_ int, batch []*packet.Packet) (int, error) {
+func (d *Device) WritePackets(queue int, batch []*packet.Packet) (int, error) {
+	if uint(queue) >= uint(len(d.queues)) {
+		queue = 0
+	}
+	q := d.queues[queue]
 	w := d.writers.Get().(*writer)
-	w.batch, w.n, w.full = batch, 0, false
-	err := d.raw.Control(w.run)
+	w.queue, w.batch, w.n, w.full = q, batch, 0, false
+	err := q.raw.Control(w.run)
 	n, full := w.n, w.full
 	w.batch = nil
 	d.writers.Put(w)
@@ -48,7 +53,7 @@ func (d *Device) WritePackets(_ int, batch []*packet.Packet) (int, error) {
 		return n, link.ErrClosed
 	case full:
 		d.count.txFull.Add(1)
-		d.awaitRoom()
+		d.awaitRoom(q)
 		return n, link.ErrFull
 	}
 	return n, nil
@@ -131,22 +136,22 @@ func (w *writer) flatten() {
 
 // awaitRoom has Writable called when the kernel takes packets again. It is rarely needed (the kernel takes a packet in the writing
 // thread unless something behind the interface holds it), so that a goroutine is started for it each time.
-func (d *Device) awaitRoom() {
-	if !d.waiting.CompareAndSwap(false, true) {
+func (d *Device) awaitRoom(q *queue) {
+	if !q.waiting.CompareAndSwap(false, true) {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	writable := d.sink.Writable
 	if d.closed || writable == nil {
-		d.waiting.Store(false)
+		q.waiting.Store(false)
 		return
 	}
 	d.tasks.Go(func() {
-		err := d.raw.Write(hasRoom)
-		d.waiting.Store(false) // before Writable, which may find the device full again
+		err := q.raw.Write(hasRoom)
+		q.waiting.Store(false) // before Writable, which may find the device full again
 		if err == nil {
-			writable(0)
+			writable(q.index)
 		}
 	})
 }

@@ -128,7 +128,6 @@ func receive(s *link.Sink, queue int, batch []*packet.Packet) {
 	for _, p := range batch {
 		p.Deliverable()
 		p.Queue, p.Received = uint16(queue), now
-		p.Hash = 0 // the sender's, by the sender's key
 		if p.Depth < math.MaxUint8 {
 			p.Depth++
 		}
