@@ -22,7 +22,10 @@ func bulk(s setup, o options) (sample, error) {
 	return pourAll(w, o)
 }
 
-func pourAll(w world, o options) (sample, error) {
+func pourAll(w world, o options) (sample, error) { return pourAfter(w, o, warmUp(o)) }
+
+// pourAfter measures what comes when the streams have run for a time.
+func pourAfter(w world, o options, start time.Duration) (sample, error) {
 	l, err := w.listen(tcpPort)
 	if err != nil {
 		return sample{}, err
@@ -39,7 +42,7 @@ func pourAll(w world, o options) (sample, error) {
 		go pour(client)
 		go drain(server, &received)
 	}
-	time.Sleep(warmUp(o))
+	time.Sleep(start)
 	from := received.Load()
 	m, err := startMeter(o)
 	if err != nil {

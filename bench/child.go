@@ -89,14 +89,14 @@ func child(arg string) error {
 		return fmt.Errorf("child: no work %q or no set-up %q", j.Work, j.Setup)
 	}
 	var a answer
-	one, err := w.over(s, j.Options)
+	all, err := w.over(s, j.Options)
 	switch {
 	case errors.Is(err, errSkip):
 		a.Skip = err.Error()
 	case err != nil:
 		a.Error = err.Error()
 	default:
-		a.Samples = []sample{one}
+		a.Samples = all
 	}
 	return json.NewEncoder(os.Stdout).Encode(a)
 }

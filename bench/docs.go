@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+
+	_ "gonum.org/v1/plot/vg/vgsvg" // plots are SVG
 )
 
 // writeDocs writes the table and the plots into a directory.
@@ -15,5 +17,5 @@ func writeDocs(r *results, known []test, dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, "performance-table.md"), b.Bytes(), 0o644); err != nil {
 		return err
 	}
-	return nil
+	return drawAll(r, known, filepath.Join(dir, "plots"))
 }

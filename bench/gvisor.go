@@ -16,7 +16,11 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 )
 
-type gvisorWorld struct{ a, b *stack.Stack }
+// gvisorWorld is two stacks; far is the second one's address.
+type gvisorWorld struct {
+	a, b *stack.Stack
+	far  netip.Addr
+}
 
 const nicID = 1
 
@@ -44,7 +48,7 @@ func gvisorPair(ea, eb stack.LinkEndpoint) (world, error) {
 		return nil, err
 	}
 	b, err := gvisorHost(eb, hostB)
-	return &gvisorWorld{a, b}, err
+	return &gvisorWorld{a, b, hostB}, err
 }
 
 // gvisorHost is a stack in the configuration that has served it best here.
@@ -95,15 +99,15 @@ func gvisorAddr(addr netip.Addr, port uint16) tcpip.FullAddress {
 }
 
 func (w *gvisorWorld) listen(port uint16) (net.Listener, error) {
-	return gonet.ListenTCP(w.b, gvisorAddr(hostB, port), ipv4.ProtocolNumber)
+	return gonet.ListenTCP(w.b, gvisorAddr(w.far, port), ipv4.ProtocolNumber)
 }
 
 func (w *gvisorWorld) dial(port uint16) (net.Conn, error) {
-	return gonet.DialContextTCP(context.Background(), w.a, gvisorAddr(hostB, port), ipv4.ProtocolNumber)
+	return gonet.DialContextTCP(context.Background(), w.a, gvisorAddr(w.far, port), ipv4.ProtocolNumber)
 }
 
 func (w *gvisorWorld) packets() (client, server net.Conn, err error) {
-	to := gvisorAddr(hostB, udpPort)
+	to := gvisorAddr(w.far, udpPort)
 	l, err := gonet.DialUDP(w.b, &to, nil, ipv4.ProtocolNumber)
 	if err != nil {
 		return nil, nil, err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"os"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/buffer"
@@ -49,10 +51,15 @@ func openGvisorVnet(o options) (world, error) {
 	// Not for what leaves: segments without data have no GSO options, and the header in front of them could not say what to sum.
 	e.LinkEPCapabilities |= stack.CapabilityRXChecksumOffload
 	w, err := gvisorOverTUN(e)
-	if err == nil {
-		go e.read()
+	if err != nil {
+		return nil, err
 	}
-	return w, err
+	c, err := os.NewFile(uintptr(fd), tunName).SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	go e.read(c)
+	return w, nil
 }
 
 func gvisorOverTUN(ep stack.LinkEndpoint) (world, error) {
@@ -138,18 +145,15 @@ const (
 )
 
 // read delivers what comes until the process ends.
-func (e *vnetEnd) read() {
+func (e *vnetEnd) read(c syscall.RawConn) {
 	var hdr [vnetHdrLen]byte
 	first, second := buffer.NewViewSize(firstView), buffer.NewViewSize(secondView)
 	for {
-		n, err := unix.Readv(e.fd, [][]byte{hdr[:], first.AsSlice(), second.AsSlice()})
-		if errors.Is(err, unix.EAGAIN) {
-			unix.Poll([]unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}, -1)
-			continue
-		}
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
+		iov := [3]unix.Iovec{{Base: &hdr[0]}, {Base: first.BasePtr()}, {Base: second.BasePtr()}}
+		iov[0].SetLen(vnetHdrLen)
+		iov[1].SetLen(firstView)
+		iov[2].SetLen(secondView)
+		n, err := readPacket(c, iov[:])
 		if n -= vnetHdrLen; err != nil || n <= 0 {
 			return
 		}
@@ -164,4 +168,25 @@ func (e *vnetEnd) read() {
 		(*e.dispatcher.Load()).DeliverNetworkPacket(ipv4.ProtocolNumber, p)
 		p.DecRef()
 	}
+}
+
+// readPacket waits in the runtime's poller: a thread in a poll of its own would keep a processor from the stack's goroutines for a while.
+func readPacket(c syscall.RawConn, iov []unix.Iovec) (n int, err error) {
+	failed := c.Read(func(fd uintptr) bool {
+		for {
+			r, _, errno := unix.Syscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
+			switch errno {
+			case unix.EINTR:
+				continue
+			case unix.EAGAIN:
+				return false
+			case 0:
+				n = int(r)
+			default:
+				err = errno
+			}
+			return true
+		}
+	})
+	return n, errors.Join(failed, err)
 }

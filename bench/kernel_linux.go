@@ -18,8 +18,9 @@ const tunName = "bench0"
 
 // kernelWorld is the loopback interface (far not open), or a veth pair whose other end lies in a second network namespace.
 type kernelWorld struct {
-	addr netip.Addr
-	far  netns.NsHandle
+	addr    netip.Addr
+	far     netns.NsHandle
+	control string // congestion control of who dials; empty: the kernel's default
 }
 
 func openKernelLo(options) (world, error) {
@@ -136,7 +137,11 @@ func (w *kernelWorld) listen(port uint16) (l net.Listener, err error) {
 }
 
 func (w *kernelWorld) dial(port uint16) (net.Conn, error) {
-	return net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.addr, port)))
+	c, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.addr, port)))
+	if err != nil || w.control == "" {
+		return c, err
+	}
+	return c, setControl(c, w.control)
 }
 
 func (w *kernelWorld) packets() (client, server net.Conn, err error) {

@@ -25,7 +25,7 @@ func markdown(out io.Writer, r *results, all []test) {
 			continue
 		}
 		for _, row := range t.rows {
-			if line := row.line(t, res); line != "" {
+			if line := row.line(t, r); line != "" {
 				fmt.Fprintln(out, line)
 			}
 		}
@@ -33,7 +33,8 @@ func markdown(out io.Writer, r *results, all []test) {
 }
 
 // line is one of the table, "" if nobody has the figure.
-func (w row) line(t test, res *testResult) string {
+func (w row) line(t test, r *results) string {
+	res := r.find(t.id)
 	mine := res.values(t.entries[0].name(), w.key)
 	var peers, ratios []string
 	for _, e := range t.entries[1:] {
@@ -44,6 +45,12 @@ func (w row) line(t test, res *testResult) string {
 		peers = append(peers, strings.TrimSpace(fmt.Sprintf("%s %s %s", e.name(), figure(median(v)), spread(v))))
 		if m := median(v); m != 0 && len(mine) > 0 {
 			ratios = append(ratios, fmt.Sprintf("%.2f %s", median(mine)/m, e.name()))
+		}
+	}
+	for _, a := range w.asks {
+		if v := r.find(a.test).values(t.entries[0].name(), w.key); a.test != "" && len(v) > 0 && len(mine) > 0 {
+			peers = append(peers, strings.TrimSpace(fmt.Sprintf("%s %s %s", a.test, figure(median(v)), spread(v))))
+			ratios = append(ratios, fmt.Sprintf("%.2f %s", median(mine)/median(v), a.test))
 		}
 	}
 	if len(mine) == 0 && len(peers) == 0 {
@@ -57,7 +64,7 @@ func (w row) line(t test, res *testResult) string {
 	if len(mine) > 0 {
 		weir = strings.TrimSpace(figure(median(mine)) + " " + spread(mine))
 	}
-	asked, reached := w.verdict(t, res)
+	asked, reached := w.verdict(t, r)
 	cells := []string{title, weir, dash(strings.Join(peers, "<br>")), dash(strings.Join(ratios, "<br>")), dash(asked), dash(reached)}
 	return "| " + strings.Join(cells, " | ") + " |"
 }
@@ -70,12 +77,13 @@ func dash(s string) string {
 }
 
 // verdict says what was asked, and whether it was reached.
-func (w row) verdict(t test, res *testResult) (asked, reached string) {
+func (w row) verdict(t test, r *results) (asked, reached string) {
 	var texts, verdicts []string
+	res := r.find(t.id)
 	mine := res.values(t.entries[0].name(), w.key)
 	for _, a := range w.asks {
 		texts = append(texts, a.text(w))
-		bound, ok := a.bound(w, t, res)
+		bound, ok := a.bound(w, t, r)
 		switch {
 		case !ok || len(mine) == 0:
 			verdicts = append(verdicts, "?")
@@ -106,15 +114,23 @@ func (a ask) text(w row) string {
 	if w.lower {
 		sign = "≤"
 	}
-	if a.peer == "" {
-		return sign + " " + figure(a.times)
+	switch {
+	case a.test != "":
+		return fmt.Sprintf("%s %s × %s", sign, figure(a.times), a.test)
+	case a.peer != "":
+		return fmt.Sprintf("%s %s × %s", sign, figure(a.times), a.peer)
 	}
-	return fmt.Sprintf("%s %s × %s", sign, figure(a.times), a.peer)
+	return sign + " " + figure(a.times)
 }
 
 // bound is what weir's median is held against: of several peers that are meant, the best.
-func (a ask) bound(w row, t test, res *testResult) (bound float64, ok bool) {
-	if a.peer == "" {
+func (a ask) bound(w row, t test, r *results) (bound float64, ok bool) {
+	res := r.find(t.id)
+	switch {
+	case a.test != "":
+		v := r.find(a.test).values(t.entries[0].name(), w.key)
+		return a.times * median(v), len(v) > 0
+	case a.peer == "":
 		return a.times, true
 	}
 	for _, e := range t.entries[1:] {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -9,8 +10,8 @@ import (
 // example is a test with two peers of one family, one of which did not run to its end.
 func example() (test, testResult) {
 	t := test{id: "t", work: "bulk", entries: over("weir", "gvisor/pipe", "gvisor/channel", "kernel/lo"), rows: []row{
-		{title: "speed", unit: "GB/s", asks: []ask{{2, "gvisor"}, {2, "kernel/lo"}}},
-		{title: "cost", key: "cost", lower: true, asks: []ask{{.75, "gvisor"}, {times: 0}}},
+		{title: "speed", unit: "GB/s", asks: []ask{{times: 2, peer: "gvisor"}, {times: 2, peer: "kernel/lo"}}},
+		{title: "cost", key: "cost", lower: true, asks: []ask{{times: .75, peer: "gvisor"}, {times: 0}}},
 	}}
 	of := func(cost float64, v ...float64) (s []sample) {
 		for _, x := range v {
@@ -87,8 +88,8 @@ func TestCommandLine(t *testing.T) {
 
 // Each test names a work, set-ups that the work knows, and peers in its demands that take part.
 func TestTests(t *testing.T) {
-	seen := map[string]bool{}
-	for _, one := range tests(fullScale) {
+	seen, known := map[string]bool{}, tests(fullScale)
+	for _, one := range known {
 		if seen[one.id] {
 			t.Errorf("%s is there twice", one.id)
 		}
@@ -104,6 +105,9 @@ func TestTests(t *testing.T) {
 		}
 		for _, row := range one.rows {
 			for _, a := range row.asks {
+				if a.test != "" && !slices.ContainsFunc(known, func(t test) bool { return t.id == a.test }) {
+					t.Errorf("%s: %s asks for test %s, which there is not", one.id, row.title, a.test)
+				}
 				if a.peer != "" && !hasPeer(one, a.peer) {
 					t.Errorf("%s: %s asks for %s, which does not take part", one.id, row.title, a.peer)
 				}

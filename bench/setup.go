@@ -62,6 +62,10 @@ var setups = []setup{
 	{"weir/sim", "two weir stacks in package sim, in virtual time", false, nil},
 	{"limit/read", "TUN without offloads: a loop of plain reads and nothing else, while another thread keeps the device full of 1500-byte packets (UDP, cut by the kernel)", true, nil},
 	{"limit/write", "TUN without offloads: a loop of plain writes of one 1500-byte UDP packet and nothing else, for a socket whose buffer is full", true, nil},
+	{"weir/wheel", "sched.Timers, the timer wheel of weir, alone: each operation moves one deadline", false, nil},
+	{"go/timers", "time.Timer of the Go runtime, which gVisor uses, alone: each operation is a Reset", false, nil},
+	{"kernel/net", "a program with Go's net", false, nil},
+	{"nothing", "a program without network", false, nil},
 	{"chan", "two goroutines and two Go channels, one byte each way: what the wake-ups alone cost", false, nil},
 }
 

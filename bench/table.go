@@ -51,6 +51,7 @@ type row struct {
 type ask struct {
 	times float64 // of the peer's median; without a peer, the figure itself
 	peer  string  // a label, or what stands in front of its slash: the best of those
+	test  string  // instead of a peer: weir's own median in another test
 }
 
 // plotPoint says where the test's value goes in a plot.
@@ -74,7 +75,9 @@ var (
 // tests are all there are, in the order of the table.
 func tests(c scale) []test {
 	var all []test
-	for _, part := range [][]test{bulkTests(), tunTests(), rrTests(), crrTests(), udpTests(), idleTests(c)} {
+	for _, part := range [][]test{
+		bulkTests(), tunTests(), rrTests(), crrTests(), udpTests(), forwardTests(), idleTests(c), millionTests(c), binaryTests(), lossyTests(c), costTests(c),
+	} {
 		all = append(all, part...)
 	}
 	for i := range all {
@@ -94,20 +97,20 @@ func bulkTests() []test {
 		{id: "bulk/1500", work: "bulk", options: options{MTU: 1500},
 			entries: over("weir", "gvisor/pipe", "gvisor/channel", "gvisor/gso", "kernel/veth-plain"),
 			rows: []row{
-				{title: "one stream, packets of 1500 bytes, checksums, no offload", unit: "GB/s", asks: []ask{{4, "gvisor/channel"}, {2, "gvisor/gso"}, {2, "kernel/veth-plain"}}},
+				{title: "one stream, packets of 1500 bytes, checksums, no offload", unit: "GB/s", asks: []ask{{times: 4, peer: "gvisor/channel"}, {times: 2, peer: "gvisor/gso"}, {times: 2, peer: "kernel/veth-plain"}}},
 				{title: "… allocations per packet", key: allocsPerOp, lower: true, asks: []ask{{times: 0}}},
 			}},
 		{id: "bulk/super", work: "bulk",
 			entries: over("weir", "gvisor/pipe", "gvisor/channel", "gvisor/host-gso", "kernel/lo", "kernel/veth"),
 			rows: []row{
-				{title: "one stream, super-segments, in process", unit: "GB/s", asks: []ask{{2, "gvisor"}, {2, "kernel/lo"}}},
+				{title: "one stream, super-segments, in process", unit: "GB/s", asks: []ask{{times: 2, peer: "gvisor"}, {times: 2, peer: "kernel/lo"}}},
 			}},
 		{id: "bulk/1500x8", work: "bulk", options: options{MTU: 1500, Streams: 8},
 			entries: append([]entry{{setup: "weir"}, {setup: "weir", label: "weir, one stream", adjust: streams(1)}}, over("gvisor/gso", "kernel/veth-plain")...),
-			rows:    []row{{title: "8 streams, packets of 1500 bytes", unit: "GB/s", asks: []ask{{1, "weir, one stream"}}}}},
+			rows:    []row{{title: "8 streams, packets of 1500 bytes", unit: "GB/s", asks: []ask{{times: 1, peer: "weir, one stream"}}}}},
 		{id: "bulk/superx8", work: "bulk", options: options{Streams: 8},
 			entries: append([]entry{{setup: "weir"}, {setup: "weir", label: "weir, one stream", adjust: streams(1)}}, over("gvisor/host-gso", "kernel/lo")...),
-			rows:    []row{{title: "8 streams, super-segments", unit: "GB/s", asks: []ask{{1, "weir, one stream"}}}}},
+			rows:    []row{{title: "8 streams, super-segments", unit: "GB/s", asks: []ask{{times: 1, peer: "weir, one stream"}}}}},
 	}
 	for _, size := range []int{576, 1500, 4000, 9000, 16000, 32000, 65535} {
 		all = append(all, test{id: fmt.Sprintf("bulk/size/%d", size), work: "bulk", options: options{MTU: size},
@@ -121,14 +124,14 @@ func tunTests() []test {
 		return test{id: "tun/" + id, work: "tun", options: options{Reverse: reverse},
 			entries: over("weir/tun", "gvisor/fdbased", "gvisor/vnet", "kernel/veth"),
 			rows: []row{
-				{title: title + " over TUN, MTU 1500", unit: "GB/s", asks: []ask{{10, "gvisor/fdbased"}, {1.35, "gvisor/vnet"}}},
-				{title: "… processor time, kernel's included", key: cpuPerGB, unit: "s/GB", lower: true, asks: []ask{{.75, "gvisor/vnet"}}},
+				{title: title + " over TUN, MTU 1500", unit: "GB/s", asks: []ask{{times: 10, peer: "gvisor/fdbased"}, {times: 1.35, peer: "gvisor/vnet"}}},
+				{title: "… processor time, kernel's included", key: cpuPerGB, unit: "s/GB", lower: true, asks: []ask{{times: .75, peer: "gvisor/vnet"}}},
 			}}
 	}
 	plain := func(id, title, limit string, reverse bool) test {
 		return test{id: "tun/plain-" + id, work: "tun", options: options{MTU: 1500, Reverse: reverse},
 			entries: over("weir/tun-plain", limit, "gvisor/fdbased"),
-			rows:    []row{{title: title + " over TUN without offloads", unit: "GB/s", asks: []ask{{.85, limit}}}}}
+			rows:    []row{{title: title + " over TUN without offloads", unit: "GB/s", asks: []ask{{times: .85, peer: limit}}}}}
 	}
 	return []test{
 		one("in", "kernel → stack", false), one("out", "stack → kernel", true),
@@ -139,9 +142,9 @@ func tunTests() []test {
 func rrTests() []test {
 	return []test{{id: "rr", work: "rr", entries: over("weir", "gvisor/pipe", "gvisor/channel", "kernel/lo", "chan"),
 		rows: []row{
-			{title: "1-byte round trips in process", unit: "/s", asks: []ask{{3, "gvisor"}, {1.8, "kernel/lo"}}},
+			{title: "1-byte round trips in process", unit: "/s", asks: []ask{{times: 3, peer: "gvisor"}, {times: 1.8, peer: "kernel/lo"}}},
 			{title: "… median", key: p50, unit: "µs", lower: true},
-			{title: "… 99th percentile", key: p99, unit: "µs", lower: true, asks: []ask{{1, "kernel/lo"}}},
+			{title: "… 99th percentile", key: p99, unit: "µs", lower: true, asks: []ask{{times: 1, peer: "kernel/lo"}}},
 			{title: "… 99.9th percentile", key: p999, unit: "µs", lower: true},
 			{title: "… allocations per round trip", key: allocsPerOp, lower: true, asks: []ask{{times: 0}}},
 		}}}
@@ -151,7 +154,7 @@ func crrTests() (all []test) {
 	for _, clients := range []int{1, 8} {
 		t := test{id: fmt.Sprintf("crr/%d", clients), work: "crr", options: options{Clients: clients},
 			entries: over("weir", "gvisor/pipe", "gvisor/channel", "kernel/lo"),
-			rows:    []row{{title: fmt.Sprintf("connect … close, clients: %d", clients), unit: "/s", asks: []ask{{3, "gvisor"}, {2, "kernel/lo"}}}}}
+			rows:    []row{{title: fmt.Sprintf("connect … close, clients: %d", clients), unit: "/s", asks: []ask{{times: 3, peer: "gvisor"}, {times: 2, peer: "kernel/lo"}}}}}
 		if clients == 1 {
 			t.rows = append(t.rows,
 				row{title: "… allocations per connection, both ends", key: allocsPerOp, lower: true, asks: []ask{{times: 12}}},
@@ -165,7 +168,7 @@ func crrTests() (all []test) {
 func udpTests() []test {
 	return []test{{id: "udp", work: "udp", entries: over("weir", "gvisor/pipe", "gvisor/channel", "gvisor/host-gso", "kernel/lo"),
 		rows: []row{
-			{title: "UDP, 64 bytes, call by call, delivered", unit: "/s", asks: []ask{{3, "gvisor"}}},
+			{title: "UDP, 64 bytes, call by call, delivered", unit: "/s", asks: []ask{{times: 3, peer: "gvisor"}}},
 			{title: "… lost and not counted", key: uncounted, unit: "datagrams", lower: true, asks: []ask{{times: 0}}},
 			{title: "… allocations per datagram", key: allocsPerOp, lower: true, asks: []ask{{times: 0}}},
 		}}}
@@ -187,6 +190,78 @@ func idleTests(c scale) []test {
 	}
 	for n := c.conns / 100; n <= c.conns; n *= 10 {
 		all = append(all, test{id: fmt.Sprintf("idle/%d", n), work: "idle", runs: 1, entries: entries(n), plot: plotPoint{"memory", float64(n)}})
+	}
+	return all
+}
+
+func forwardTests() []test {
+	return []test{{id: "forward", work: "forward", options: options{MTU: 1500}, entries: over("weir", "gvisor/pipe"),
+		rows: []row{
+			{title: "one stream through a router, packets of 1500 bytes, no offload", unit: "GB/s"},
+			{title: "… allocations per packet", key: allocsPerOp, lower: true, asks: []ask{{times: 0}}},
+		}}}
+}
+
+func millionTests(c scale) []test {
+	title := fmt.Sprintf("%s established connections, both ends in one process, GOMEMLIMIT=%.1fGiB", thousands(float64(c.many)), float64(memoryLimit(c.many))/(1<<30))
+	return []test{{id: "million", work: "million", options: options{Conns: c.many}, runs: 1, entries: over("weir"),
+		rows: []row{
+			{title: title, unit: "GB RSS", lower: true, asks: []ask{{times: 2.3}}},
+			{title: "… full garbage collection, per 100,000", key: gcPer100k, unit: "ms", lower: true, asks: []ask{{times: 150}}},
+			{title: "… longest stop of a collection", key: longestStop, unit: "ms", lower: true},
+			{title: "… opened, one after the other", key: opened, unit: "/s"},
+			{title: "… echoed, one after the other", key: echoed, unit: "/s"},
+			{title: "… heap per end, after the echo", key: heapEnd, unit: "bytes", lower: true},
+			{title: "… flows left when all are closed", key: leftFlows, lower: true, asks: []ask{{times: 0}}},
+			{title: "… goroutines left", key: leftRoutines, lower: true, asks: []ask{{times: 2}}},
+			{title: "… heap left, for each end there was", key: leftHeap, unit: "bytes", lower: true, asks: []ask{{times: 8}}},
+		}}}
+}
+
+func binaryTests() []test {
+	return []test{{id: "binary", work: "binary", runs: 1, entries: over("weir", "gvisor/pipe", "kernel/net", "nothing"),
+		rows: []row{
+			{title: "a program that dials and listens, without symbols", unit: "MB", lower: true},
+			{title: "… more than with Go's net", key: overNet, unit: "MB", lower: true, asks: []ask{{times: 1}}},
+		}}}
+}
+
+func lossyTests(c scale) (all []test) {
+	for _, percent := range []float64{0, .1, 1} {
+		all = append(all, test{id: fmt.Sprintf("lossy/%g", percent), work: "lossy", options: options{Loss: percent / 100, Time: c.lossyTime}, atOnce: true,
+			entries: over("weir/emul", "weir/sim", "kernel/emul"),
+			rows:    []row{{title: fmt.Sprintf("100 Mbit/s, 20 ms, %g %% loss, BBR", percent), unit: "of the link", asks: []ask{{times: 1, peer: "kernel/emul"}}}}})
+	}
+	return all
+}
+
+// growth is how much dearer weir's operation may be at the far end of the plot than with one.
+const growth = 2
+
+func costTests(c scale) (all []test) {
+	for n := 1; n <= c.many; n *= 10 {
+		t := test{id: fmt.Sprintf("conns/%d", n), work: "conns", runs: 1, plot: plotPoint{"conns", float64(n)},
+			entries: []entry{{setup: "weir", adjust: conns(n)}}}
+		if n <= c.few {
+			t.entries = append(t.entries, entry{setup: "gvisor/pipe", adjust: conns(n)}, entry{setup: "kernel/lo", adjust: conns(n)})
+		}
+		if n*10 > c.many {
+			t.rows = []row{{title: fmt.Sprintf("processor time of a round trip, %s connections taking turns", thousands(float64(n))), unit: "µs", lower: true,
+				asks: []ask{{times: growth, test: "conns/1"}}}}
+		}
+		all = append(all, t)
+	}
+	for n := 1; n <= 1<<16; n *= 4 {
+		t := test{id: fmt.Sprintf("timers/%d", n), work: "timers", runs: 1, plot: plotPoint{"timers", float64(n)},
+			entries: []entry{{setup: "weir", adjust: conns(n)}, {setup: "weir/wheel", adjust: conns(n)}, {setup: "go/timers", adjust: conns(n)}}}
+		if n <= c.few {
+			t.entries = append(t.entries, entry{setup: "kernel/lo", adjust: conns(n)})
+		}
+		if n == 1<<16 {
+			t.rows = []row{{title: "processor time of a round trip beside 65 536 connections whose timers run", unit: "µs", lower: true,
+				asks: []ask{{times: growth, test: "timers/1"}}}}
+		}
+		all = append(all, t)
 	}
 	return all
 }

@@ -16,7 +16,11 @@ var (
 	hostB = netip.MustParseAddr("192.0.2.2")
 )
 
-type weirWorld struct{ a, b *weir.Stack }
+// weirWorld is two stacks; far is the second one's address.
+type weirWorld struct {
+	a, b *weir.Stack
+	far  netip.Addr
+}
 
 // openWeir joins two stacks by a pipe.
 func openWeir(o options) (world, error) {
@@ -34,10 +38,7 @@ func weirPair(da, db link.Device, c weir.Config) (*weirWorld, error) {
 		return nil, err
 	}
 	b, err := weirHost(db, hostB, c)
-	if err != nil {
-		return nil, err
-	}
-	return &weirWorld{a, b}, nil
+	return &weirWorld{a, b, hostB}, err
 }
 
 func weirHost(dev link.Device, addr netip.Addr, c weir.Config) (*weir.Stack, error) {
@@ -45,20 +46,24 @@ func weirHost(dev link.Device, addr netip.Addr, c weir.Config) (*weir.Stack, err
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.AddInterface(weir.InterfaceConfig{Device: dev, Addrs: []netip.Prefix{netip.PrefixFrom(addr, 24)}})
-	return s, err
+	return s, weirInterface(s, dev, addr)
+}
+
+func weirInterface(s *weir.Stack, dev link.Device, addr netip.Addr) error {
+	_, err := s.AddInterface(weir.InterfaceConfig{Device: dev, Addrs: []netip.Prefix{netip.PrefixFrom(addr, 24)}})
+	return err
 }
 
 func (w *weirWorld) listen(port uint16) (net.Listener, error) {
-	return w.b.ListenTCP(netip.AddrPortFrom(hostB, port))
+	return w.b.ListenTCP(netip.AddrPortFrom(w.far, port))
 }
 
 func (w *weirWorld) dial(port uint16) (net.Conn, error) {
-	return w.a.DialTCP(context.Background(), netip.AddrPort{}, netip.AddrPortFrom(hostB, port))
+	return w.a.DialTCP(context.Background(), netip.AddrPort{}, netip.AddrPortFrom(w.far, port))
 }
 
 func (w *weirWorld) packets() (client, server net.Conn, err error) {
-	to := netip.AddrPortFrom(hostB, udpPort)
+	to := netip.AddrPortFrom(w.far, udpPort)
 	if server, err = w.b.ListenUDP(to); err != nil {
 		return nil, nil, err
 	}

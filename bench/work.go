@@ -1,26 +1,45 @@
 package main
 
+import (
+	"errors"
+	"fmt"
+)
+
 // work is one kind of load.
 type work struct {
 	name  string
 	about string
 	unit  string
 	lower bool // less is better
-	run   func(s setup, o options) (sample, error)
+	run   func(s setup, o options) ([]sample, error)
 	peers []string // set-ups it can run over
+}
+
+// once makes a function that gives one sample one that gives a list.
+func once(run func(setup, options) (sample, error)) func(setup, options) ([]sample, error) {
+	return func(s setup, o options) ([]sample, error) {
+		one, err := run(s, o)
+		return []sample{one}, err
+	}
 }
 
 var inProcess = []string{"weir", "gvisor/pipe", "gvisor/channel", "gvisor/gso", "gvisor/host-gso", "kernel/lo"}
 
 var works = []work{
-	{"bulk", "streams as fast as they go", "GB/s", false, bulk, append([]string{"kernel/veth", "kernel/veth-plain"}, inProcess...)},
-	{"tun", "a stream between this kernel and a stack over TUN", "GB/s", false, bulk,
-		[]string{"weir/tun", "weir/tun-plain", "gvisor/fdbased", "gvisor/vnet", "kernel/veth"}},
-	{"rr", "one byte there and back again", "round trips/s", false, roundTrips, append([]string{"kernel/veth"}, inProcess...)},
-	{"crr", "connect, 100 bytes there, 100 bytes back, close", "connections/s", false, connections, inProcess},
-	{"udp", "datagrams of 64 bytes, a call each, counted when read", "datagrams/s", false, datagrams, inProcess},
-	{"idle", "heap of established connections", "bytes per end", true, idle, inProcess},
-	{"gc", "full garbage collection beside idle connections", "ms per 100,000 connections", true, collect, inProcess},
+	{"bulk", "streams as fast as they go", "GB/s", false, once(bulk), append([]string{"kernel/veth", "kernel/veth-plain"}, inProcess...)},
+	{"tun", "a stream between this kernel and a stack over TUN", "GB/s", false, once(bulk),
+		[]string{"weir/tun", "weir/tun-plain", "gvisor/fdbased", "gvisor/vnet", "kernel/veth", "limit/read", "limit/write"}},
+	{"rr", "one byte there and back again", "round trips/s", false, once(roundTrips), append([]string{"kernel/veth", "chan"}, inProcess...)},
+	{"crr", "connect, 100 bytes there, 100 bytes back, close", "connections/s", false, once(connections), inProcess},
+	{"udp", "datagrams of 64 bytes, a call each, counted when read", "datagrams/s", false, once(datagrams), inProcess},
+	{"forward", "a stream through a router between two links", "GB/s", false, once(forward), []string{"weir", "gvisor/pipe"}},
+	{"idle", "heap of established connections", "bytes per end", true, once(idle), inProcess},
+	{"gc", "full garbage collection beside idle connections", "ms per 100,000 connections", true, once(collect), inProcess},
+	{"million", "connections that are all open at once: memory, an echo each, garbage collection, what stays when they are closed", "GB RSS", true, once(million), []string{"weir"}},
+	{"binary", "a program that dials and listens, without symbols", "MB", true, once(binarySize), []string{"weir", "gvisor/pipe", "kernel/net", "nothing"}},
+	{"lossy", "a stream over 100 Mbit/s with 20 ms and losses, BBR", "of the link", false, once(lossy), []string{"weir/emul", "weir/sim", "kernel/emul"}},
+	{"conns", "a round trip over connections that take turns", "µs of processor time", true, costByConns, inProcess},
+	{"timers", "a round trip, or a deadline moved, while timers run", "µs of processor time", true, costByTimers, append([]string{"weir/wheel", "go/timers"}, inProcess...)},
 }
 
 func findWork(name string) (work, bool) {
@@ -32,8 +51,8 @@ func findWork(name string) (work, bool) {
 	return work{}, false
 }
 
-// run does a work over a set-up, in this process.
-func (w work) over(s setup, o options) (sample, error) {
+// over does a work over a set-up, in this process.
+func (w work) over(s setup, o options) ([]sample, error) {
 	if special, ok := specials[s.name]; ok {
 		return special(s, o)
 	}
@@ -41,8 +60,14 @@ func (w work) over(s setup, o options) (sample, error) {
 }
 
 // specials are set-ups that are no world: they do their one work themselves.
-var specials = map[string]func(s setup, o options) (sample, error){
-	"chan":        pingPong,
-	"limit/read":  limitRead,
-	"limit/write": limitWrite,
+var specials = map[string]func(s setup, o options) ([]sample, error){
+	"chan":        once(pingPong),
+	"limit/read":  once(limitRead),
+	"limit/write": once(limitWrite),
+	"weir/wheel":  wheelTimers,
+	"go/timers":   goTimers,
+}
+
+func tooFewFiles(conns int) error {
+	return errors.Join(errSkip, fmt.Errorf("%d connections need more open files than this user may have", conns))
 }
