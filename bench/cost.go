@@ -97,7 +97,7 @@ func costWindows(o options, op func() error) (all []sample, err error) {
 	return all, nil
 }
 
-// wheelTimers is what it costs weir's timer wheel to move a deadline, and expireNever what it is for.
+// wheelTimers is what it costs weir's timer wheel to move a deadline.
 func wheelTimers(_ setup, o options) ([]sample, error) {
 	clock := sched.Real()
 	timers := sched.NewTimers(clock)

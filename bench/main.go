@@ -68,10 +68,10 @@ func all(args []string) error {
 		return fmt.Errorf("-runs %d -time %v -conns %d: there must be one run at least, and nothing negative", *runs, *length, *many)
 	}
 	if *length > 0 {
-		c.time = *length
+		c.Time = *length
 	}
 	if *many > 0 {
-		c.many = *many
+		c.Many = *many
 	}
 	known := tests(c)
 	chosen, err := choose(known, *only)
@@ -82,6 +82,7 @@ func all(args []string) error {
 	if err != nil {
 		return err
 	}
+	res.Scale = c
 	r := &runner{runs: *runs, results: res, file: *file, now: thisMachine()}
 	err = r.all(chosen)
 	return errors.Join(err, publish(res, known, *docs))
@@ -137,7 +138,7 @@ func render(args []string) error {
 	if err != nil {
 		return err
 	}
-	return publish(r, tests(fullScale), *docs)
+	return publish(r, tests(r.Scale), *docs)
 }
 
 // publish writes the table to standard output, or table and plots into a directory.

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"image/color"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -31,7 +33,7 @@ type curve struct {
 var figures = []figureSpec{
 	{"throughput", "Throughput of one stream by packet size, no offload", "packet size, bytes", "GB/s", true, pointsOf("size", 1)},
 	{"latency", "1-byte round trips in process: how long they take", "share of round trips that are slower, %", "µs", true, latencyCurves},
-	{"memory", "Heap of an idle connection", "connections", "bytes per end", true, pointsOf("memory", 1)},
+	{"memory", "Memory of an idle connection: heap, and with kernel/lo what the kernel holds", "connections", "bytes per end", true, pointsOf("memory", 1)},
 	{"connections", "Processor time of a round trip over connections that take turns", "connections", "µs", true, pointsOf("conns", 1)},
 	{"timers", "Processor time of a round trip, or of moving a deadline, beside running timers", "timers", "ns", true, pointsOf("timers", 1e3)},
 }
@@ -44,8 +46,10 @@ func pointsOf(name string, factor float64) func(r *results, known []test) []curv
 				continue
 			}
 			for _, e := range t.entries {
-				if v := r.find(t.id).values(e.name(), ""); len(v) > 0 {
-					all = extend(all, e.name(), plotter.XY{X: at(t, e), Y: factor * median(v)})
+				res := r.find(t.id)
+				if v := res.values(e.name(), ""); len(v) > 0 {
+					y := factor * (median(v) + median(res.values(e.name(), kernelPerEnd)))
+					all = extend(all, e.name(), plotter.XY{X: at(t, e), Y: y})
 				}
 			}
 		}
@@ -141,6 +145,7 @@ var style = map[string]struct {
 func (f figureSpec) draw(curves []curve, file string) error {
 	p := plot.New()
 	p.BackgroundColor = color.White
+	p.Title.Padding = 6
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = f.title, f.x, f.y
 	for _, text := range []*font.Font{&p.Title.TextStyle.Font, &p.X.Label.TextStyle.Font, &p.Y.Label.TextStyle.Font, &p.X.Tick.Label.Font, &p.Y.Tick.Label.Font, &p.Legend.TextStyle.Font} {
 		text.Variant = "Sans"
@@ -164,7 +169,26 @@ func (f figureSpec) draw(curves []curve, file string) error {
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Legend.Padding, p.Legend.ThumbnailWidth = 3, 30
 	p.Legend.XOffs, p.Legend.YOffs = 8, -4
-	return p.Save(18*vg.Centimeter, 11*vg.Centimeter, file)
+	return save(p, file)
+}
+
+// save writes the plot with a margin, white whatever is behind the page.
+func save(p *plot.Plot, file string) error {
+	const width, height, margin = 18 * vg.Centimeter, 11 * vg.Centimeter, 10
+	c, err := draw.NewFormattedCanvas(width, height, strings.TrimPrefix(filepath.Ext(file), "."))
+	if err != nil {
+		return err
+	}
+	whole := draw.New(c)
+	whole.SetColor(color.White)
+	whole.Fill(whole.Rectangle.Path())
+	p.Draw(draw.Crop(whole, margin, -2*margin, margin, -margin))
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	_, err = c.WriteTo(f)
+	return errors.Join(err, f.Close())
 }
 
 func addCurve(p *plot.Plot, c curve) error {

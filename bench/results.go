@@ -18,6 +18,7 @@ import (
 // results is the file that a run leaves.
 type results struct {
 	Machine machine      `json:"machine"`
+	Scale   scale        `json:"scale"` // of the last run
 	Tests   []testResult `json:"tests"`
 }
 
@@ -90,6 +91,9 @@ func load(file string) (*results, error) {
 	r := &results{}
 	if err := json.Unmarshal(b, r); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if len(r.Tests) == 0 {
+		return nil, fmt.Errorf("%s holds no results of bench", file)
 	}
 	return r, nil
 }

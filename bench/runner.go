@@ -85,9 +85,10 @@ func runEntry(t test, e entry) ([]sample, error) {
 	return runChild(job{t.work, e.setup, o}, limit(o))
 }
 
-// limit is when a run is given up: a new connection may take a fifth of a millisecond, and all the rest a minute.
+// limit is when a run is given up: a new connection may take half a millisecond, closed ones may take their time to go, and all the rest
+// a minute.
 func limit(o options) time.Duration {
-	return time.Minute + 10*o.Time + time.Duration(o.Conns)*500*time.Microsecond
+	return time.Minute + patience + 10*o.Time + time.Duration(o.Conns)*500*time.Microsecond
 }
 
 // report prints a test's medians, and returns how many entries failed.

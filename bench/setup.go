@@ -14,6 +14,7 @@ type options struct {
 	Clients int           `json:"clients,omitempty"` // crr: clients at once
 	Conns   int           `json:"conns,omitempty"`   // idle, gc, million, cost: connections
 	Reverse bool          `json:"reverse,omitempty"` // bulk: who accepted sends
+	GRO     bool          `json:"gro,omitempty"`     // udpbatch: the receiver takes several datagrams as one
 	Loss    float64       `json:"loss,omitempty"`    // lossy: 0…1
 	Time    time.Duration `json:"time,omitempty"`    // how long is measured
 	Profile string        `json:"profile,omitempty"` // where a CPU profile of the measured time is written to
@@ -62,6 +63,8 @@ var setups = []setup{
 	{"weir/sim", "two weir stacks in package sim, in virtual time", false, nil},
 	{"limit/read", "TUN without offloads: a loop of plain reads and nothing else, while another thread keeps the device full of 1500-byte packets (UDP, cut by the kernel)", true, nil},
 	{"limit/write", "TUN without offloads: a loop of plain writes of one 1500-byte UDP packet and nothing else, for a socket whose buffer is full", true, nil},
+	{"weir/time-wait", "two weir stacks over link/pipe; the client closes first", false, nil},
+	{"weir/handshake", "a weir stack and SYNs that nobody follows up", false, nil},
 	{"weir/wheel", "sched.Timers, the timer wheel of weir, alone: each operation moves one deadline", false, nil},
 	{"go/timers", "time.Timer of the Go runtime, which gVisor uses, alone: each operation is a Reset", false, nil},
 	{"kernel/net", "a program with Go's net", false, nil},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -62,9 +63,11 @@ type plotPoint struct {
 
 // scale is how much is measured.
 type scale struct {
-	time             time.Duration // of one run
-	lossyTime        time.Duration
-	conns, few, many int // weir's idle connections; those of a peer that is slow or has few files; the million
+	Time      time.Duration `json:"time"` // of one run
+	LossyTime time.Duration `json:"lossyTime"`
+	Conns     int           `json:"conns"` // idle ones of weir
+	Few       int           `json:"few"`   // those of a peer that is slow or has few files
+	Many      int           `json:"many"`  // the million
 }
 
 var (
@@ -82,7 +85,7 @@ func tests(c scale) []test {
 	}
 	for i := range all {
 		if all[i].options.Time == 0 {
-			all[i].options.Time = c.time
+			all[i].options.Time = c.Time
 		}
 	}
 	return all
@@ -171,24 +174,37 @@ func udpTests() []test {
 			{title: "UDP, 64 bytes, call by call, delivered", unit: "/s", asks: []ask{{times: 3, peer: "gvisor"}}},
 			{title: "… lost and not counted", key: uncounted, unit: "datagrams", lower: true, asks: []ask{{times: 0}}},
 			{title: "… allocations per datagram", key: allocsPerOp, lower: true, asks: []ask{{times: 0}}},
-		}}}
+		}},
+		{id: "udpbatch", work: "udpbatch",
+			entries: append([]entry{{setup: "weir"}, {setup: "weir", label: "weir, SetGRO", adjust: func(o *options) { o.GRO = true }}},
+				over("gvisor/pipe", "gvisor/channel", "gvisor/host-gso", "kernel/lo")...),
+			rows: []row{
+				{title: "UDP, 64 bytes, 64 a call (gVisor: call by call), delivered", unit: "/s", asks: []ask{{times: 9, peer: "gvisor"}}},
+				{title: "… lost and not counted", key: uncounted, unit: "datagrams", lower: true, asks: []ask{{times: 0}}},
+				{title: "… allocations per datagram", key: allocsPerOp, lower: true, asks: []ask{{times: 0}}},
+			}},
+	}
 }
 
 func idleTests(c scale) []test {
 	entries := func(n int) []entry {
-		few := min(n, c.few)
+		few := min(n, c.Few)
 		return []entry{{setup: "weir", adjust: conns(n)}, {setup: "gvisor/pipe", adjust: conns(few)}, {setup: "kernel/lo", adjust: conns(few)}}
 	}
-	all := []test{{id: "idle", work: "idle", entries: entries(c.conns),
+	all := []test{{id: "idle", work: "idle", entries: entries(c.Conns),
 		rows: []row{
-			{title: fmt.Sprintf("idle connection, heap per end (weir at %d, peers at %d)", c.conns, c.few), unit: "bytes", lower: true, asks: []ask{{times: 800}}},
+			{title: fmt.Sprintf("idle connection, heap per end (weir at %d, peers at %d)", c.Conns, c.Few), unit: "bytes", lower: true, asks: []ask{{times: 800}}},
 			{title: "… objects per end", key: objectsPerEnd, lower: true, asks: []ask{{times: 2}}},
 			{title: "… in the kernel, per end", key: kernelPerEnd, unit: "bytes", lower: true},
 		}},
-		{id: "gc", work: "gc", entries: entries(c.conns),
+		{id: "gc", work: "gc", entries: entries(c.Conns),
 			rows: []row{{title: "full garbage collection, per 100,000 idle connections", unit: "ms", lower: true, asks: []ask{{times: 150}}}}},
 	}
-	for n := c.conns / 100; n <= c.conns; n *= 10 {
+	for _, r := range []struct{ setup, title string }{{"weir/time-wait", "connection in TIME-WAIT"}, {"weir/handshake", "connection in SYN-RECEIVED"}} {
+		all = append(all, test{id: "records" + strings.TrimPrefix(r.setup, "weir"), work: "records", options: options{Conns: c.Conns}, entries: over(r.setup),
+			rows: []row{{title: r.title + ", heap with table entry and timer", unit: "bytes", lower: true, asks: []ask{{times: 96}}}}})
+	}
+	for n := max(1, c.Conns/100); n <= c.Conns; n *= 10 {
 		all = append(all, test{id: fmt.Sprintf("idle/%d", n), work: "idle", runs: 1, entries: entries(n), plot: plotPoint{"memory", float64(n)}})
 	}
 	return all
@@ -203,8 +219,8 @@ func forwardTests() []test {
 }
 
 func millionTests(c scale) []test {
-	title := fmt.Sprintf("%s established connections, both ends in one process, GOMEMLIMIT=%.1fGiB", thousands(float64(c.many)), float64(memoryLimit(c.many))/(1<<30))
-	return []test{{id: "million", work: "million", options: options{Conns: c.many}, runs: 1, entries: over("weir"),
+	title := fmt.Sprintf("%s established connections, both ends in one process, GOMEMLIMIT=%.1fGiB", thousands(float64(c.Many)), float64(memoryLimit(c.Many))/(1<<30))
+	return []test{{id: "million", work: "million", options: options{Conns: c.Many}, runs: 1, entries: over("weir"),
 		rows: []row{
 			{title: title, unit: "GB RSS", lower: true, asks: []ask{{times: 2.3}}},
 			{title: "… full garbage collection, per 100,000", key: gcPer100k, unit: "ms", lower: true, asks: []ask{{times: 150}}},
@@ -228,7 +244,7 @@ func binaryTests() []test {
 
 func lossyTests(c scale) (all []test) {
 	for _, percent := range []float64{0, .1, 1} {
-		all = append(all, test{id: fmt.Sprintf("lossy/%g", percent), work: "lossy", options: options{Loss: percent / 100, Time: c.lossyTime}, atOnce: true,
+		all = append(all, test{id: fmt.Sprintf("lossy/%g", percent), work: "lossy", options: options{Loss: percent / 100, Time: c.LossyTime}, atOnce: true,
 			entries: over("weir/emul", "weir/sim", "kernel/emul"),
 			rows:    []row{{title: fmt.Sprintf("100 Mbit/s, 20 ms, %g %% loss, BBR", percent), unit: "of the link", asks: []ask{{times: 1, peer: "kernel/emul"}}}}})
 	}
@@ -239,13 +255,13 @@ func lossyTests(c scale) (all []test) {
 const growth = 2
 
 func costTests(c scale) (all []test) {
-	for n := 1; n <= c.many; n *= 10 {
+	for n := 1; n <= c.Many; n *= 10 {
 		t := test{id: fmt.Sprintf("conns/%d", n), work: "conns", runs: 1, plot: plotPoint{"conns", float64(n)},
 			entries: []entry{{setup: "weir", adjust: conns(n)}}}
-		if n <= c.few {
+		if n <= c.Few {
 			t.entries = append(t.entries, entry{setup: "gvisor/pipe", adjust: conns(n)}, entry{setup: "kernel/lo", adjust: conns(n)})
 		}
-		if n*10 > c.many {
+		if n*10 > c.Many {
 			t.rows = []row{{title: fmt.Sprintf("processor time of a round trip, %s connections taking turns", thousands(float64(n))), unit: "µs", lower: true,
 				asks: []ask{{times: growth, test: "conns/1"}}}}
 		}
@@ -254,7 +270,7 @@ func costTests(c scale) (all []test) {
 	for n := 1; n <= 1<<16; n *= 4 {
 		t := test{id: fmt.Sprintf("timers/%d", n), work: "timers", runs: 1, plot: plotPoint{"timers", float64(n)},
 			entries: []entry{{setup: "weir", adjust: conns(n)}, {setup: "weir/wheel", adjust: conns(n)}, {setup: "go/timers", adjust: conns(n)}}}
-		if n <= c.few {
+		if n <= c.Few {
 			t.entries = append(t.entries, entry{setup: "kernel/lo", adjust: conns(n)})
 		}
 		if n == 1<<16 {

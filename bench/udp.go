@@ -20,6 +20,10 @@ func datagrams(s setup, o options) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
+	return callByCall(w, o, client, server)
+}
+
+func callByCall(w world, o options, client, server net.Conn) (sample, error) {
 	buf := make([]byte, datagram)
 	flood := func(calls int) (sent int64) {
 		for range calls {

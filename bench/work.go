@@ -32,9 +32,11 @@ var works = []work{
 	{"rr", "one byte there and back again", "round trips/s", false, once(roundTrips), append([]string{"kernel/veth", "chan"}, inProcess...)},
 	{"crr", "connect, 100 bytes there, 100 bytes back, close", "connections/s", false, once(connections), inProcess},
 	{"udp", "datagrams of 64 bytes, a call each, counted when read", "datagrams/s", false, once(datagrams), inProcess},
+	{"udpbatch", "datagrams of 64 bytes, 64 to a call where there is such a call", "datagrams/s", false, once(datagramBatches), inProcess},
 	{"forward", "a stream through a router between two links", "GB/s", false, once(forward), []string{"weir", "gvisor/pipe"}},
 	{"idle", "heap of established connections", "bytes per end", true, once(idle), inProcess},
 	{"gc", "full garbage collection beside idle connections", "ms per 100,000 connections", true, once(collect), inProcess},
+	{"records", "heap of what is no connection yet, or no more", "bytes each", true, nil, []string{"weir/time-wait", "weir/handshake"}},
 	{"million", "connections that are all open at once: memory, an echo each, garbage collection, what stays when they are closed", "GB RSS", true, once(million), []string{"weir"}},
 	{"binary", "a program that dials and listens, without symbols", "MB", true, once(binarySize), []string{"weir", "gvisor/pipe", "kernel/net", "nothing"}},
 	{"lossy", "a stream over 100 Mbit/s with 20 ms and losses, BBR", "of the link", false, once(lossy), []string{"weir/emul", "weir/sim", "kernel/emul"}},
@@ -61,11 +63,13 @@ func (w work) over(s setup, o options) ([]sample, error) {
 
 // specials are set-ups that are no world: they do their one work themselves.
 var specials = map[string]func(s setup, o options) ([]sample, error){
-	"chan":        once(pingPong),
-	"limit/read":  once(limitRead),
-	"limit/write": once(limitWrite),
-	"weir/wheel":  wheelTimers,
-	"go/timers":   goTimers,
+	"chan":           once(pingPong),
+	"limit/read":     once(limitRead),
+	"limit/write":    once(limitWrite),
+	"weir/time-wait": once(timeWaits),
+	"weir/handshake": once(handshakes),
+	"weir/wheel":     wheelTimers,
+	"go/timers":      goTimers,
 }
 
 func tooFewFiles(conns int) error {
