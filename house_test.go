@@ -37,6 +37,7 @@ var house = []string{
 	"sched",
 	"checksum",
 	"internal/siphash",
+	"internal/during",
 }
 
 // apart are packages that nothing in the house imports: tests of several packages together, examples, helpers of tests.

@@ -1,10 +1,10 @@
 package weir
 
 import (
-	"fmt"
 	"net/netip"
 
 	"github.com/weirnet/weir/internal/stack"
+	"github.com/weirnet/weir/internal/during"
 	"github.com/weirnet/weir/link"
 )
 
@@ -40,7 +40,7 @@ func (s *Stack) AddInterface(c InterfaceConfig) (*Interface, error) {
 		AnyDestination: c.AnyDestination, Isolated: c.Isolated, Down: c.Down,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("weir: %w", err)
+		return nil, during.Error("weir", err)
 	}
 	return &Interface{i}, nil
 }
@@ -84,7 +84,7 @@ func (i *Interface) Name() string { return i.inner.Name() }
 // SetAddrs replaces the addresses. Connections from an address that is no longer ours find no way and time out.
 func (i *Interface) SetAddrs(addrs ...netip.Prefix) error {
 	if err := i.inner.SetAddrs(addrs); err != nil {
-		return fmt.Errorf("weir: set addresses of interface %s: %w", i.Name(), err)
+		return during.Error("weir: set addresses of interface "+i.Name(), err)
 	}
 	return nil
 }
@@ -92,7 +92,7 @@ func (i *Interface) SetAddrs(addrs ...netip.Prefix) error {
 // SetUp takes the interface up or down.
 func (i *Interface) SetUp(up bool) error {
 	if err := i.inner.SetUp(up); err != nil {
-		return fmt.Errorf("weir: set interface %s up or down: %w", i.Name(), err)
+		return during.Error("weir: set interface "+i.Name()+" up or down", err)
 	}
 	return nil
 }

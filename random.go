@@ -2,8 +2,9 @@ package weir
 
 import (
 	"encoding/binary"
-	"fmt"
 	"sync"
+
+	"github.com/weirnet/weir/internal/during"
 )
 
 // randomness is Config.Rand's default: the system's random numbers, drawn in advance for a few dozen calls. What was given out is not
@@ -23,7 +24,7 @@ func newRandomness(draw func([]byte) error) (*randomness, error) {
 
 func (r *randomness) fill() error {
 	if err := r.draw(r.pool[:]); err != nil {
-		return fmt.Errorf("no random numbers: %w", err)
+		return during.Error("no random numbers", err)
 	}
 	r.left = len(r.pool)
 	return nil

@@ -3,15 +3,17 @@ package weir
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/weirnet/weir/buffer"
+	"github.com/weirnet/weir/internal/during"
 	"github.com/weirnet/weir/internal/ip"
 	"github.com/weirnet/weir/internal/stack"
 	"github.com/weirnet/weir/link/loop"
@@ -125,7 +127,7 @@ type Stack struct {
 // New returns a running stack whose only interface is its loopback, "lo", with 127.0.0.1/8 and ::1/128.
 func New(c Config) (*Stack, error) {
 	if err := c.check(); err != nil {
-		return nil, fmt.Errorf("weir: new stack: %w", err)
+		return nil, during.Error("weir: new stack", err)
 	}
 	s := &Stack{clock: c.Clock, rand: c.Rand, run: c.Spawn}
 	if s.clock == nil {
@@ -134,7 +136,7 @@ func New(c Config) (*Stack, error) {
 	if s.rand == nil {
 		r, err := newRandomness(systemRandom)
 		if err != nil {
-			return nil, fmt.Errorf("weir: new stack: %w", err)
+			return nil, during.Error("weir: new stack", err)
 		}
 		s.rand = r.uint64
 	}
@@ -169,7 +171,7 @@ func New(c Config) (*Stack, error) {
 	})
 	if err := s.addLoopback(); err != nil {
 		_ = s.Close()
-		return nil, fmt.Errorf("weir: new stack: %w", err)
+		return nil, during.Error("weir: new stack", err)
 	}
 	return s, nil
 }
@@ -180,10 +182,10 @@ func (c *Config) check() error {
 		return errors.New("a limit in Config is negative: use 0 for the default")
 	}
 	if c.SynCookies > SynCookiesNever {
-		return fmt.Errorf("Config.SynCookies: there is no mode %d", c.SynCookies)
+		return errors.New("Config.SynCookies: there is no such mode")
 	}
 	if err := checkCongestion(c.Congestion); err != nil {
-		return fmt.Errorf("Config.Congestion: %w", err)
+		return during.Error("Config.Congestion", err)
 	}
 	for _, server := range c.DNS {
 		if !server.Addr().IsValid() {
@@ -196,7 +198,7 @@ func (c *Config) check() error {
 // checkCongestion knows the empty name too: the default.
 func checkCongestion(name string) error {
 	if name != "" && !slices.Contains(cc.Names(), name) {
-		return fmt.Errorf("%w: no congestion control is named %q: there are %v", syscall.ENOENT, name, cc.Names())
+		return during.Error("no congestion control is named "+strconv.Quote(name)+", but "+strings.Join(cc.Names(), ", "), syscall.ENOENT)
 	}
 	return nil
 }
@@ -253,12 +255,12 @@ func (s *Stack) SetRoutes(routes []Route) error {
 	for _, r := range routes {
 		index, err := s.ifaceIndex(r.Interface)
 		if err != nil {
-			return fmt.Errorf("weir: set route %v: %w", r.Prefix, err)
+			return during.Error("weir: set route "+r.Prefix.String(), err)
 		}
 		all = append(all, ip.Route{Prefix: r.Prefix, Gateway: r.Gateway, Iface: index, Source: r.Source, Metric: r.Metric})
 	}
 	if err := s.inner.SetRoutes(all); err != nil {
-		return fmt.Errorf("weir: set routes: %w", err)
+		return during.Error("weir: set routes", err)
 	}
 	return nil
 }
@@ -280,5 +282,5 @@ func (s *Stack) ifaceIndex(name string) (int, error) {
 	if i := s.inner.InterfaceByName(name); i != nil {
 		return i.Index(), nil
 	}
-	return 0, fmt.Errorf("no interface is named %q", name)
+	return 0, errors.New("no interface is named " + strconv.Quote(name))
 }

@@ -1,7 +1,5 @@
 package buffer
 
-import "fmt"
-
 // growth returns the capacity to ask for when n more bytes (at least 1) are to be put behind b and the last piece has no room: what
 // they need, but more with each chunk that b has filled, so that many small Appends end up in few chunks.
 func (b *Buffer) growth(n int) int {
@@ -87,7 +85,7 @@ func (b *Buffer) AppendOwned(p []byte) {
 // only if owned is true: the caller says that nobody else may fill it. A range that is not inside c panics, as slicing it would.
 func (b *Buffer) AppendChunk(c *Chunk, off, n int, owned bool) {
 	if !within(off, n, min(c.Cap(), maxChunk)) {
-		panic(fmt.Sprintf("buffer: AppendChunk of %d bytes at %d of a chunk of %d", n, off, c.Cap()))
+		panic("buffer: AppendChunk of a range that is not inside the chunk")
 	}
 	if n == 0 {
 		c.Release()

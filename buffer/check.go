@@ -2,8 +2,9 @@ package buffer
 
 import (
 	"bytes"
-	"fmt"
+	"errors"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -64,7 +65,7 @@ func (p *poolCheck) returned(c *Chunk) {
 func (k *chunkCheck) mustBePoison() {
 	for i, b := range k.memory {
 		if b != poison {
-			panic(fmt.Sprintf("buffer: byte %d of a chunk was written after its release; the chunk was taken by\n%s", i, k.caller()))
+			panic("buffer: byte " + strconv.Itoa(i) + " of a chunk was written after its release; the chunk was taken by\n" + k.caller())
 		}
 	}
 }
@@ -134,8 +135,8 @@ func (k *chunkCheck) compare(r Range) {
 	for was[i] == is[i] {
 		i++
 	}
-	panic(fmt.Sprintf("buffer: published byte %d of a chunk changed from %#02x to %#02x; the chunk was taken by\n%s",
-		r.Begin+i, was[i], is[i], k.caller()))
+	panic("buffer: published byte " + strconv.Itoa(r.Begin+i) + " of a chunk changed from " + strconv.Itoa(int(was[i])) + " to " +
+		strconv.Itoa(int(is[i])) + "; the chunk was taken by\n" + k.caller())
 }
 
 // caller describes who took the chunk.
@@ -145,7 +146,7 @@ func (k *chunkCheck) caller() string {
 	for {
 		f, more := frames.Next()
 		if f.Function != "" {
-			fmt.Fprintf(&s, "\t%s (%s:%d)\n", f.Function, f.File, f.Line)
+			s.WriteString("\t" + f.Function + " (" + f.File + ":" + strconv.Itoa(f.Line) + ")\n")
 		}
 		if !more {
 			return s.String()
@@ -177,10 +178,10 @@ func (p *Pool) Leaked() error {
 			if shown++; shown > 3 {
 				break
 			}
-			fmt.Fprintf(&where, "; one of %d bytes was taken by\n%s", len(c.data), c.check.caller())
+			where.WriteString("; one of " + strconv.Itoa(len(c.data)) + " bytes was taken by\n" + c.check.caller())
 		}
 	}
-	return fmt.Errorf("buffer: %d chunks of %d bytes in all were not released%s", chunks, capacity, where.String())
+	return errors.New("buffer: " + strconv.Itoa(chunks) + " chunks of " + strconv.FormatInt(capacity, 10) + " bytes in all were not released" + where.String())
 }
 
 func fill(b []byte, with byte) {

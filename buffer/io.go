@@ -2,7 +2,6 @@ package buffer
 
 import (
 	"errors"
-	"fmt"
 	"io"
 )
 
@@ -23,7 +22,7 @@ func (b *Buffer) copyAt(p []byte, off int) int {
 // ReadAt is io.ReaderAt: it copies from off on, takes nothing out, and returns io.EOF if b ends before p is full.
 func (b *Buffer) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
-		return 0, fmt.Errorf("buffer: ReadAt at offset %d: offsets begin at 0", off)
+		return 0, errors.New("buffer: ReadAt at a negative offset")
 	}
 	if off > int64(b.size) {
 		return 0, io.EOF

@@ -2,11 +2,12 @@ package link
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 
+	"github.com/weirnet/weir/internal/during"
 	"github.com/weirnet/weir/packet"
 )
 
@@ -54,7 +55,7 @@ func pollQueue(r BatchReader, queue int, s Sink) error {
 		case errors.Is(err, ErrClosed), errors.Is(err, os.ErrClosed):
 			return nil
 		case err != nil:
-			return fmt.Errorf("link: reading packets of queue %d: %w", queue, err)
+			return during.Error("link: reading packets of queue "+strconv.Itoa(queue), err)
 		}
 	}
 }

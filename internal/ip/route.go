@@ -2,10 +2,11 @@ package ip
 
 import (
 	"cmp"
-	"fmt"
+	"errors"
 	"net/netip"
 	"slices"
 	"sort"
+	"strconv"
 )
 
 // routeSet finds the longest matching prefix: one sorted list of networks for each prefix length in use, the longest first. A look-up
@@ -75,7 +76,9 @@ func (t *Table) addRoutes(routes []Route) error {
 
 // newRoute checks a Route.
 func (t *Table) newRoute(given Route) (route, error) {
-	fail := func(why string) (route, error) { return route{}, fmt.Errorf("ip: route to %v: %s", given.Prefix, why) }
+	fail := func(why string) (route, error) {
+		return route{}, errors.New("ip: route to " + given.Prefix.String() + ": " + why)
+	}
 	if !given.Prefix.IsValid() || given.Prefix.Addr().Is4In6() && given.Prefix.Bits() < 96 {
 		return fail("the prefix is not valid")
 	}
@@ -84,10 +87,10 @@ func (t *Table) newRoute(given Route) (route, error) {
 	is4 := prefix.Addr().Is4()
 	if gateway.IsValid() {
 		if gateway.Is4() != is4 {
-			return fail(fmt.Sprintf("gateway %v is of the other family", gateway))
+			return fail("gateway " + gateway.String() + " is of the other family")
 		}
 		if k := keyOf(gateway); k.unspecified() || k.multicast() || k.loopback() || k.limitedBroadcast() || t.isLocalAnywhere(k) {
-			return fail(fmt.Sprintf("gateway %v is not the address of another host", gateway))
+			return fail("gateway " + gateway.String() + " is not the address of another host")
 		}
 	}
 	position := t.position(given.Iface)
@@ -97,10 +100,10 @@ func (t *Table) newRoute(given Route) (route, error) {
 		}
 	}
 	if position < 0 {
-		return fail(fmt.Sprintf("there is no interface %d; name one, or a gateway that is on link", given.Iface))
+		return fail("there is no interface " + strconv.Itoa(given.Iface) + "; name one, or a gateway that is on link")
 	}
 	if source.IsValid() && source.Is4() != is4 {
-		return fail(fmt.Sprintf("source %v is of the other family", source))
+		return fail("source " + source.String() + " is of the other family")
 	}
 	r := route{net: keyOf(prefix.Addr()), bits: prefix.Bits(), metric: given.Metric, iface: position, isolated: t.ifs[position].Isolated}
 	if is4 {

@@ -1,11 +1,12 @@
 package ip
 
 import (
-	"fmt"
+	"errors"
 	"math"
 	"net/netip"
 	"slices"
 	"sort"
+	"strconv"
 
 	"github.com/weirnet/weir/wire"
 )
@@ -78,7 +79,7 @@ func NewTable(ifs []Interface, routes []Route) (*Table, error) {
 			return nil, err
 		}
 		if i > 0 && t.ifs[i-1].Index == ifc.Index {
-			return nil, fmt.Errorf("ip: interfaces %q and %q have the same index %d; give each its own", t.ifs[i-1].Name, ifc.Name, ifc.Index)
+			return nil, ifc.fault("the same index as " + t.ifs[i-1].Name + "; give each its own")
 		}
 		ifc.Addrs, ifc.Groups = slices.Clone(ifc.Addrs), slices.Clone(ifc.Groups)
 		if ifc.Up {
@@ -104,27 +105,32 @@ func compareKeys(a, b key) int {
 	return 0
 }
 
+// fault is the error that an interface has something which cannot be.
+func (ifc *Interface) fault(what string) error {
+	return errors.New("ip: interface " + strconv.Quote(ifc.Name) + " has " + what)
+}
+
 func checkInterface(ifc *Interface) error {
 	if ifc.Index < 1 || ifc.Index > math.MaxInt32 {
-		return fmt.Errorf("ip: interface %q has index %d; it must be from 1 to 2^31-1", ifc.Name, ifc.Index)
+		return ifc.fault("index " + strconv.Itoa(ifc.Index) + "; it must be from 1 to 2^31-1")
 	}
 	if ifc.MTU < wire.IPv4MinMTU || ifc.MTU > wire.IPv4MaxMTU {
-		return fmt.Errorf("ip: interface %q has MTU %d; it must be from %d to %d", ifc.Name, ifc.MTU, wire.IPv4MinMTU, wire.IPv4MaxMTU)
+		return ifc.fault("MTU " + strconv.Itoa(ifc.MTU) + "; it must be from " + strconv.Itoa(wire.IPv4MinMTU) + " to " + strconv.Itoa(wire.IPv4MaxMTU))
 	}
 	for _, a := range ifc.Addrs {
 		if !a.IsValid() || a.Addr().IsUnspecified() || a.Addr().IsMulticast() || keyOf(a.Addr()).limitedBroadcast() {
-			return fmt.Errorf("ip: interface %q has address %v; it must be one unicast address with its prefix length", ifc.Name, a)
+			return ifc.fault("address " + a.String() + "; it must be one unicast address with its prefix length")
 		}
 		if a.Addr().IsLoopback() && !ifc.Loopback {
-			return fmt.Errorf("ip: interface %q has address %v; loopback addresses belong to a loopback interface", ifc.Name, a)
+			return ifc.fault("address " + a.String() + "; loopback addresses belong to a loopback interface")
 		}
 		if a.Addr().Is4In6() && a.Bits() < 96 {
-			return fmt.Errorf("ip: interface %q has address %v; write the IPv4 prefix itself", ifc.Name, a)
+			return ifc.fault("address " + a.String() + "; write the IPv4 prefix itself")
 		}
 	}
 	for _, g := range ifc.Groups {
 		if !g.IsMulticast() {
-			return fmt.Errorf("ip: interface %q has joined %v, which is not a multicast group", ifc.Name, g)
+			return ifc.fault("joined " + g.String() + ", which is not a multicast group")
 		}
 	}
 	return nil

@@ -2,16 +2,17 @@ package stack
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
 	"github.com/weirnet/weir/internal/ip"
 	"github.com/weirnet/weir/internal/offload"
+	"github.com/weirnet/weir/internal/during"
 	"github.com/weirnet/weir/link"
 	"github.com/weirnet/weir/packet"
 )
@@ -79,7 +80,7 @@ func (s *Stack) AddInterface(c InterfaceConfig) (*Interface, error) {
 	if err != nil {
 		i.unregister()
 		i.shutQueues()
-		return nil, fmt.Errorf("attach the device of interface %s: %w", i.Name(), err)
+		return nil, during.Error("attach the device of interface "+i.Name(), err)
 	}
 	if s.closed.Load() { // Close may have closed the device before it was attached
 		_ = i.Close()
@@ -110,11 +111,11 @@ func (s *Stack) register(c InterfaceConfig) (*Interface, error) {
 		i.cfg.Name = s.freeName()
 	}
 	if s.named(i.cfg.Name) != nil {
-		return nil, fmt.Errorf("add interface %s: %w: an interface of this name is there", i.cfg.Name, syscall.EEXIST)
+		return nil, during.Error("add interface "+i.cfg.Name+": the name is taken", syscall.EEXIST)
 	}
 	i.index = s.last + 1
 	if err := s.publish(append(slices.Clone(*s.ifaces.Load()), i), s.routes); err != nil {
-		return nil, fmt.Errorf("add interface %s: %w", i.cfg.Name, err)
+		return nil, during.Error("add interface "+i.cfg.Name, err)
 	}
 	s.last = i.index
 	return i, nil
@@ -123,7 +124,7 @@ func (s *Stack) register(c InterfaceConfig) (*Interface, error) {
 // freeName is the first of eth0, eth1, … that no interface has; s.mu is held.
 func (s *Stack) freeName() string {
 	for n := 0; ; n++ {
-		if name := fmt.Sprintf("eth%d", n); s.named(name) == nil {
+		if name := "eth" + strconv.Itoa(n); s.named(name) == nil {
 			return name
 		}
 	}

@@ -7,8 +7,9 @@
 package cc
 
 import (
-	"fmt"
+	"errors"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -140,7 +141,7 @@ func New(name string, mss int) (Control, error) {
 		c.init(mss)
 		return c, nil
 	}
-	return nil, fmt.Errorf("congestion control %q is not known: use one of %s", name, strings.Join(Names(), ", "))
+	return nil, errors.New("congestion control " + strconv.Quote(name) + " is not known: use one of " + strings.Join(Names(), ", "))
 }
 
 // Names lists the controls that New knows, the default first.
