@@ -19,10 +19,18 @@ type network struct {
 	icmp   wire.Protocol
 }
 
+// protoOf is the protocol of "tcp4", "udp6", … .
+func protoOf(network string) string {
+	for network != "" && (network[len(network)-1] == '4' || network[len(network)-1] == '6') {
+		network = network[:len(network)-1]
+	}
+	return network
+}
+
 // parseNetwork understands "tcp", "tcp4", "tcp6", "udp…", and "ip…:icmp" with its protocol by name or number.
 func parseNetwork(name string) (network, error) {
 	base, proto, hasProto := strings.Cut(name, ":")
-	n := network{proto: strings.TrimRight(base, "46")}
+	n := network{proto: protoOf(base)}
 	switch base {
 	case "tcp", "udp", "ip":
 	case "tcp4", "udp4", "ip4":
@@ -111,7 +119,11 @@ func parsePort(proto, port string) (uint16, error) {
 	n, err := strconv.Atoi(port)
 	switch {
 	case err != nil:
-		if p, ok := services[strings.ToLower(port)]; ok {
+		name := []byte(port)
+		for i := range name {
+			name[i] = lower(name[i])
+		}
+		if p, ok := services[string(name)]; ok {
 			return p, nil
 		}
 		return 0, &net.DNSError{Err: "unknown port", Name: proto + "/" + port, IsNotFound: true}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/weirnet/weir/internal/stack"
@@ -123,7 +122,7 @@ func (d *Dialer) bound(network string, remote netip.AddrPort) (stack.Bound, neti
 	if err != nil {
 		return b, remote, none, err
 	}
-	o, err := options(d.Control, SockOpts{Network: strings.TrimRight(network, "46"), Local: d.Local, Remote: remote})
+	o, err := options(d.Control, SockOpts{Network: protoOf(network), Local: d.Local, Remote: remote})
 	if err != nil {
 		return b, remote, none, err
 	}

@@ -3,8 +3,8 @@ package weir
 import (
 	"net/netip"
 
-	"github.com/weirnet/weir/internal/stack"
 	"github.com/weirnet/weir/internal/during"
+	"github.com/weirnet/weir/internal/stack"
 	"github.com/weirnet/weir/link"
 )
 

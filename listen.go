@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"strings"
 
 	"github.com/weirnet/weir/internal/stack"
 )
@@ -123,7 +122,7 @@ func (l *ListenConfig) options(network string, addr netip.AddrPort) (stack.Liste
 	if err != nil {
 		return stack.ListenOptions{}, local, SockOpts{}, err
 	}
-	proto := strings.TrimRight(network, "46")
+	proto := protoOf(network)
 	o, err := options(l.Control, SockOpts{Network: proto, Local: addr, Transparent: l.Transparent, ReuseAddr: proto == "tcp"})
 	family, all := wildcard(network, local.Addr())
 	return stack.ListenOptions{

@@ -7,6 +7,8 @@ type Expirer interface{ Expire(now Time) }
 
 // Node is one timer of a Wheel, embedded in what it times. The zero Node is not armed. It must not be copied while it is armed.
 type Node struct {
+	_ [0]func() // not comparable: nothing that holds one needs a function that compares it in the binary
+
 	next, prev *Node // ring of the nodes in one slot
 	at         Time
 	Owner      Expirer // set once, before the first Arm

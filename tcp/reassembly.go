@@ -119,7 +119,9 @@ func (in *inflow) insert(cfg *Config, seq Seq, data *buffer.Buffer, room int) (d
 			in.drop(cfg, last)
 		}
 		is = cfg.newIsland(seq, end)
-		in.islands = slices.Insert(in.islands, i, is)
+		in.islands = append(in.islands, is)
+		copy(in.islands[i+1:], in.islands[i:])
+		in.islands[i] = is
 	}
 	before := is.data.Footprint()
 	packInto(&is.data, data, room)

@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"cmp"
 	"slices"
 	"sort"
 
@@ -305,7 +304,9 @@ func (b *scoreboard) split(i int, at Seq) bool {
 	first := b.list[i]
 	first.inFlight -= min(uint32(first.end-at), first.inFlight) // of the rest, which was sent after it
 	first.end = at
-	b.list = slices.Insert(b.list, i, first)
+	b.list = append(b.list, first)
+	copy(b.list[i+1:], b.list[i:])
+	b.list[i] = first
 	return true
 }
 
@@ -414,7 +415,7 @@ func (b *scoreboard) restore() {
 		}
 		at = s.end
 	}
-	slices.SortStableFunc(b.resents, func(a, b resent) int { return cmp.Compare(a.sent, b.sent) })
+	sort.SliceStable(b.resents, func(i, j int) bool { return b.resents[i].sent < b.resents[j].sent })
 	b.lost, b.rtx = 0, 0
 	b.resend, b.lossEnd = b.una, b.una
 }

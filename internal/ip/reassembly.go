@@ -1,7 +1,6 @@
 package ip
 
 import (
-	"slices"
 	"sync"
 	"time"
 
@@ -200,7 +199,9 @@ func (r *reassembly) insert(in *inbound, k datagramKey, f fragment, charge int) 
 	case at < 0: // a duplicate (RFC 8200 §4.5 lets those pass)
 		return refused()
 	}
-	d.frags = slices.Insert(d.frags, at, f)
+	d.frags = append(d.frags, f)
+	copy(d.frags[at+1:], d.frags[at:])
+	d.frags[at] = f
 	d.held += f.end - f.begin
 	d.charge += charge
 	r.used += charge

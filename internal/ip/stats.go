@@ -30,6 +30,8 @@ type Stats struct {
 
 // counters is Stats while counting.
 type counters struct {
+	_ [0]func() // not comparable: that would be code without use
+
 	inReceives, inHdrErrors, inAddrErrors, inUnknownProtos, inDiscards, inDelivers, inChecksumErrors atomic.Uint64
 	outRequests, outNoRoutes, forwarded                                                              atomic.Uint64
 	reasmReqds, reasmOKs, reasmFails, fragOKs, fragFails, fragCreates                                atomic.Uint64

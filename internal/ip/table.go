@@ -196,8 +196,8 @@ func (t *Table) position(index int) int {
 	if i := index - 1; uint(i) < uint(len(t.ifs)) && t.ifs[i].Index == index {
 		return i // indices without gaps, as they mostly are
 	}
-	i, ok := slices.BinarySearchFunc(t.ifs, index, func(ifc Interface, index int) int { return ifc.Index - index })
-	if !ok {
+	i := sort.Search(len(t.ifs), func(i int) bool { return t.ifs[i].Index >= index })
+	if i == len(t.ifs) || t.ifs[i].Index != index {
 		return -1
 	}
 	return i

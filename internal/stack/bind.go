@@ -211,7 +211,7 @@ func (t *bindTable) each(fn func(*bind)) {
 	t.mu.RLock()
 	var all []*bind
 	keys := slices.Collect(maps.Keys(t.m))
-	sort.Slice(keys, func(i, j int) bool { return keys[i].compare(keys[j]) < 0 })
+	sort.SliceStable(keys, func(i, j int) bool { return keys[i].compare(keys[j]) < 0 })
 	for _, k := range keys {
 		all = append(all, t.m[k]...)
 	}

@@ -5,14 +5,15 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
+	"github.com/weirnet/weir/internal/during"
 	"github.com/weirnet/weir/internal/ip"
 	"github.com/weirnet/weir/internal/offload"
-	"github.com/weirnet/weir/internal/during"
 	"github.com/weirnet/weir/link"
 	"github.com/weirnet/weir/packet"
 )
@@ -285,8 +286,18 @@ func (i *Interface) unregister() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i.closed = true
-	ifaces := slices.DeleteFunc(slices.Clone(*s.ifaces.Load()), func(o *Interface) bool { return o == i })
-	routes := slices.DeleteFunc(slices.Clone(s.routes), func(r ip.Route) bool { return r.Iface == i.index })
+	var ifaces []*Interface
+	for _, o := range *s.ifaces.Load() {
+		if o != i {
+			ifaces = append(ifaces, o)
+		}
+	}
+	var routes []ip.Route
+	for _, r := range s.routes {
+		if r.Iface != i.index {
+			routes = append(routes, r)
+		}
+	}
 	_ = s.publish(ifaces, routes)
 }
 
@@ -321,11 +332,10 @@ func (s *Stack) iface(index int) *Interface {
 	if k := index - 1; uint(k) < uint(len(all)) && all[k].index == index {
 		return all[k] // none was closed so far, as is mostly so
 	}
-	k, ok := slices.BinarySearchFunc(all, index, func(i *Interface, index int) int { return i.index - index })
-	if !ok {
-		return nil
+	if k := sort.Search(len(all), func(k int) bool { return all[k].index >= index }); k < len(all) && all[k].index == index {
+		return all[k]
 	}
-	return all[k]
+	return nil
 }
 
 // queue returns the transmit queue for a flow's hash. A flow keeps to its queue, from its first packet on: that keeps its order, and devices

@@ -12,6 +12,8 @@ import (
 
 // counters are those of transport; ip and the interfaces have their own.
 type counters struct {
+	_ [0]func() // not comparable: that would be code without use
+
 	activeOpens, passiveOpens, segsIn, segsOut, badSegments, resetsOut atomic.Uint64
 	orphanDrops                                                        atomic.Uint64
 	backlogDrops, requestDrops, memoryDrops, noRoute                   atomic.Uint64
