@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 
@@ -415,7 +416,7 @@ func (b *scoreboard) restore() {
 		}
 		at = s.end
 	}
-	sort.SliceStable(b.resents, func(i, j int) bool { return b.resents[i].sent < b.resents[j].sent })
+	slices.SortStableFunc(b.resents, func(a, b resent) int { return cmp.Compare(a.sent, b.sent) })
 	b.lost, b.rtx = 0, 0
 	b.resend, b.lossEnd = b.una, b.una
 }
