@@ -125,6 +125,19 @@ func setCork(w *parityWorld, c net.Conn, on bool) {
 	}
 }
 
+// closeInTurn closes first, then second, and returns what second reads last. First is in TIME-WAIT then: it is what a connection enters
+// when it takes the other side's FIN, and first has read that.
+func (w *parityWorld) closeInTurn(first, second net.Conn) error {
+	w.must(first.(parityConn).CloseWrite())
+	err := readErr(second)()
+	w.must(second.Close())
+	if err := readErr(first)(); err != io.EOF {
+		w.t.Fatal("instead of the FIN:", err)
+	}
+	w.must(first.Close())
+	return err
+}
+
 // clientIP is an address of the client's.
 func (w *parityWorld) clientIP() string {
 	l := w.listen("tcp", w.ip4)
@@ -172,10 +185,7 @@ func parityOptionCases() []parityCase {
 			}
 			listen("connected, nothing", reuse{})
 			listen("connected, SO_REUSEADDR", reuse{addr: true})
-			s.Close()
-			w.note("read", readErr(c)())
-			c.Close()
-			time.Sleep(5 * time.Millisecond) // the last FIN, and its ACK
+			w.note("read", w.closeInTurn(s, c))
 			listen("TIME-WAIT, nothing", reuse{})
 			listen("TIME-WAIT, SO_REUSEADDR", reuse{addr: true})
 		}},
@@ -188,12 +198,9 @@ func parityOptionCases() []parityCase {
 			w.note("another server", err)
 			_, err = w.client.Dial(background, "tcp", from, l.Addr().String())
 			w.note("the same server", err)
-			c.Close()
 			s, err := l.Accept()
 			w.must(err)
-			w.note("read", readErr(s)())
-			s.Close()
-			time.Sleep(5 * time.Millisecond)
+			w.note("read", w.closeInTurn(c, s))
 			_, err = w.client.Dial(background, "tcp", from, m.Addr().String())
 			w.note("in TIME-WAIT", err)
 		}},
