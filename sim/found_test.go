@@ -36,6 +36,8 @@ func TestFound(t *testing.T) {
 			"a.nosack=1 mtu=3 ab.queue=4 ba.delay=1 at=218 gap=1 b.buffer=1 keys=1"},
 		{"the same, with loss and duplicates", 1125880, "b.cc=2 b.nosack=1 ab.jitter=1 ba.loss=4 ba.dup=2 ba.corrupt=2 a.size=4 " +
 			"a.buffer=1 b.size=7 b.write=2"},
+		{"a router's time exceeded about a SYN whose hop limit was spoiled ended the dial", 3015368, "scenario=14 v6=1 c.nots=1 cr.loss=1 " +
+			"cr.reorder=1 cr.corrupt=2"},
 	} {
 		set, err := parseChoices(f.set)
 		if err != nil {

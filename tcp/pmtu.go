@@ -11,8 +11,8 @@ func (c *Conn) InFlight(seq Seq) bool {
 }
 
 // ICMPError reports an ICMP error about our segment with sequence number seq (ignored unless in flight: SND.UNA <= seq < SND.NXT,
-// RFC 5927). hard: protocol/port unreachable, prohibited; it ends a connection only in SYN-SENT, otherwise it is remembered
-// (RFC 1122 §4.2.3.9, RFC 5461) and is the Err if the connection times out.
+// RFC 5927). hard: it ends a connection in SYN-SENT, and only there; otherwise it is remembered (RFC 1122 §4.2.3.9, RFC 5461) and is the
+// Err if the connection times out.
 func (c *Conn) ICMPError(now sched.Time, seq Seq, err error, hard bool) Events {
 	c.tick(now)
 	if !c.InFlight(seq) {

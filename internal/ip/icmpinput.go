@@ -18,6 +18,7 @@ type Error struct {
 	Scope            int
 	Errno            error // portable syscall.E…: ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EACCES, EMSGSIZE, EPROTO…
 	Hard             bool  // port or protocol unreachable, prohibited (RFC 1122 §4.2.3.9)
+	Unreachable      bool  // destination unreachable: what was sent there will not arrive
 	MTU              int   // packet too big / fragmentation needed: next-hop MTU (0: not given), not below what SetPathMTU takes
 	Batch            any   // what the caller of Input gave
 }
@@ -74,7 +75,7 @@ func (l *Layer) errorFor4(in *inbound, p *packet.Packet, m *Meta) {
 			ok = false
 			break
 		}
-		e.Errno, e.Hard = unreachable4[icmp.Code()].errno, unreachable4[icmp.Code()].hard
+		e.Errno, e.Hard, e.Unreachable = unreachable4[icmp.Code()].errno, unreachable4[icmp.Code()].hard, true
 		if ok && icmp.Code() == wire.ICMPv4FragNeeded {
 			e.MTU, ok = mtu4(icmp.MTU(), q.TotalLen, l.cfg.MinPathMTU)
 		}
@@ -103,7 +104,7 @@ func (l *Layer) errorFor6(in *inbound, p *packet.Packet, m *Meta) {
 			ok = false
 			break
 		}
-		e.Errno, e.Hard = unreachable6[icmp.Code()].errno, unreachable6[icmp.Code()].hard
+		e.Errno, e.Hard, e.Unreachable = unreachable6[icmp.Code()].errno, unreachable6[icmp.Code()].hard, true
 	case wire.ICMPv6PacketTooBig:
 		// RFC 8201 §4: less than the IPv6 minimum link MTU is to be discarded. Nor can what fitted have been too big.
 		e.Errno, e.MTU = syscall.EMSGSIZE, int(icmp.MTU())

@@ -126,7 +126,7 @@ func runErrors(t *testing.T, cases []errorCase) {
 			continue
 		}
 		e := w.errors[0]
-		if e.Errno != tt.errno || e.Hard != tt.hard || e.MTU != tt.mtu || e.Scope != 0 {
+		if e.Errno != tt.errno || e.Hard != tt.hard || e.MTU != tt.mtu || e.Scope != 0 || e.MTU == 0 && e.Unreachable != isUnreachable(tt.b) {
 			t.Errorf("%s: %+v", tt.name, e)
 		}
 		if e.Src != addr(own4) && e.Src != addr(own6) || e.Dst != addr(peer4) && e.Dst != addr(peer6) {
@@ -170,4 +170,12 @@ func TestErrorScope(t *testing.T) {
 			t.Errorf("%+v, want scope %s", e, want[i])
 		}
 	}
+}
+
+// isUnreachable: an ICMP packet without options is destination unreachable.
+func isUnreachable(b []byte) bool {
+	if wire.IPVersion(b) == 4 {
+		return wire.ICMPv4(b[wire.IPv4MinLen:]).Type() == wire.ICMPv4DstUnreachable
+	}
+	return wire.ICMPv6(b[wire.IPv6Len:]).Type() == wire.ICMPv6DstUnreachable
 }

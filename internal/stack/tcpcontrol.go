@@ -230,9 +230,10 @@ func (t *TCP) icmp(now sched.Time, e *ip.Error, b *batch) {
 			s.ip.SetPathMTU(now, e.Dst, e.Scope, e.MTU)
 		}
 	} else {
-		// Soft errors end a dial too, as they do on Linux (RFC 5461 §4.1): who dials may have another address to try. They do no more
-		// than hard ones to a connection that is open.
-		ev = t.conn.ICMPError(now, tcp.Seq(e.Seq), e.Errno, true)
+		// Destination unreachable ends a dial whatever its code, as on Linux (RFC 5461 §4.1): who dials may have another address to try.
+		// Time exceeded and parameter problem are about one packet, whose hop limit or header may have been spoiled on its way: the next
+		// SYN may get through, and "TCP implementation MUST NOT abort the connection" (RFC 9293 MUST-56) holds.
+		ev = t.conn.ICMPError(now, tcp.Seq(e.Seq), e.Errno, e.Unreachable)
 	}
 	t.output(now)
 	r := t.settle(now, ev)
