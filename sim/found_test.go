@@ -38,6 +38,8 @@ func TestFound(t *testing.T) {
 			"a.buffer=1 b.size=7 b.write=2"},
 		{"a router's time exceeded about a SYN whose hop limit was spoiled ended the dial", 3015368, "scenario=14 v6=1 c.nots=1 cr.loss=1 " +
 			"cr.reorder=1 cr.corrupt=2"},
+		{"the watch took the window of a keepalive, which is not acceptable", 3013529, "scenario=9 a.sndbuf=5 a.nots=1 b.cookies=1 b.sndbuf=4 " +
+			"ab.jitter=2 ab.loss=3 ba.loss=3 ba.rate=5 orderly=1 until=6 every=2 b.size=7 b.mss=3 b.keepalive=1"},
 	} {
 		set, err := parseChoices(f.set)
 		if err != nil {

@@ -114,34 +114,69 @@ func TestWatch(t *testing.T) {
 		{"an ACK of the future", segment{wire.ACK, iss + 537, irs + 2, 999, 0}, "acknowledges 2, of which 1 were sent"},
 		{"an ACK of the past", segment{wire.ACK, iss + 537, irs, 1001, 0}, "acknowledges 0 after 1"},
 	} {
-		w := New(Config{})
-		a, b := w.Host("a", HostConfig{}), w.Host("b", HostConfig{})
-		w.Link(a, b, LinkConfig{})
-		k := tuple{netip.AddrPortFrom(a.Addr(false), 1), netip.AddrPortFrom(b.Addr(false), 2)}
-		x, y := a.watch(k), b.watch(tuple{k.remote, k.local})
-		send := func(from, to *watch, s segment) error {
-			v := s.view()
-			err := from.sends(v)
-			to.hears(v)
-			return err
-		}
-		var err error
-		for i, s := range from {
-			if err == nil {
-				err = send(x, y, s)
-			}
-			if i == 0 && err == nil {
-				err = send(y, x, segment{wire.SYN | wire.ACK, irs, iss + 1, 1000, 0})
-			}
-		}
-		if err != nil {
-			t.Fatalf("%s: %v", c.what, err)
-		}
-		err = send(x, y, c.seg)
+		x, y := watches(t, from, segment{wire.SYN | wire.ACK, irs, iss + 1, 1000, 0})
+		err := send(x, y, c.seg)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.what, err, c.want)
 		}
 	}
+}
+
+// In order, a window that is taken back holds until an acceptable segment (RFC 9293 §3.10.7.4) opens it again.
+func TestWatchTakenBack(t *testing.T) {
+	const iss, irs = 1<<32 - 1000, 5000
+	for _, c := range []struct {
+		what string
+		seg  segment
+		ok   bool
+	}{
+		{"the next", segment{wire.ACK, irs + 1, iss + 1, 1000, 0}, true},
+		{"a keepalive", segment{wire.ACK, irs, iss + 1, 1000, 0}, false},
+		{"one that is older", segment{wire.ACK, irs - 1, iss + 1, 1000, 1}, false},
+		{"what was received last, and acknowledges more", segment{wire.ACK, irs, iss + 2, 1000, 1}, true},
+		{"a keepalive that acknowledges", segment{wire.ACK, irs, iss + 2, 1000, 0}, false},
+	} {
+		x, y := watches(t, []segment{
+			{flags: wire.SYN, seq: iss, window: 1000},
+			{flags: wire.ACK, seq: iss + 1, ack: irs + 1, window: 1000},
+			{flags: wire.ACK, seq: iss + 1, ack: irs + 1, window: 1000, payload: 1},
+		}, segment{wire.SYN | wire.ACK, irs, iss + 1, 1000, 0})
+		x.host.world.orderly = true
+		x.hears(segment{wire.ACK, irs + 1, iss + 1, 10, 0}.view())
+		x.hears(c.seg.view())
+		if err := send(x, y, segment{wire.ACK, iss + 2, irs + 1, 1000, 100}); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.what, err)
+		}
+	}
+}
+
+// watches makes the watches of a connection's ends, and has x send from, to the first of which y answers.
+func watches(t *testing.T, from []segment, answer segment) (x, y *watch) {
+	w := New(Config{})
+	a, b := w.Host("a", HostConfig{}), w.Host("b", HostConfig{})
+	w.Link(a, b, LinkConfig{})
+	k := tuple{netip.AddrPortFrom(a.Addr(false), 1), netip.AddrPortFrom(b.Addr(false), 2)}
+	x, y = a.watch(k), b.watch(tuple{k.remote, k.local})
+	for i, s := range from {
+		if err := send(x, y, s); err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			continue
+		}
+		if err := send(y, x, answer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return x, y
+}
+
+// send has a segment leave one end and reach the other.
+func send(from, to *watch, s segment) error {
+	v := s.view()
+	err := from.sends(v)
+	to.hears(v)
+	return err
 }
 
 func (s segment) view() *view {

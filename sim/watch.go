@@ -79,6 +79,17 @@ func (v *view) parse(h []byte, size int) bool {
 	return true
 }
 
+// length is SEG.LEN: data, SYN and FIN.
+func (v *view) length() int64 {
+	n := int64(v.payload)
+	for _, f := range []wire.TCPFlags{wire.SYN, wire.FIN} {
+		if v.tcp.Flags().Has(f) {
+			n++
+		}
+	}
+	return n
+}
+
 // maxHeaders is the IP and TCP headers with all options.
 const maxHeaders = 60 + 60
 
@@ -338,6 +349,11 @@ func (w *watch) hears(v *view) {
 		shift = 0
 	}
 	ack, seq := wide(v.tcp.Ack(), w.iss, w.top), wide(v.tcp.Seq(), w.irs, w.acked)
+	if seq+v.length() < w.acked {
+		// It ends before RCV.NXT: "If an incoming segment is not acceptable, an acknowledgment should be sent in reply …, drop the
+		// segment" (RFC 9293 §3.10.7.4), and with it its window. Keepalives are such.
+		return
+	}
 	edge := ack + int64(v.tcp.Window())<<shift
 	w.heard = max(w.heard, edge)
 	if ack > w.una || ack == w.una && (seq > w.wl1 || seq == w.wl1 && ack >= w.wl2) {
