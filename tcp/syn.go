@@ -19,7 +19,7 @@ const (
 // SYNs, segments outside of the window, challenge ACKs (RFC 5961 §7 asks for a limit).
 const replyInterval = 500 * time.Millisecond
 
-// SynRecv is the compact record of a passive open in SYN-RECEIVED: at most 96 bytes. The zero SynRecv needs Init.
+// SynRecv is the compact record of a passive open in SYN-RECEIVED: at most 96 bytes, and 39 between steps (Pack). The zero SynRecv needs Init.
 //
 // It takes the steps of RFC 9293 §3.10.7.4 as far as they concern this state, so that nothing but an acknowledgment of our SYN makes a
 // Conn of it. Data that comes with the SYN is not acknowledged (it is sent again).

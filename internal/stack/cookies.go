@@ -11,7 +11,7 @@ import (
 	"github.com/weirnet/weir/wire"
 )
 
-// maxOpenings bounds the memory of handshakes in progress, of all listeners together, to some 30 MB.
+// maxOpenings bounds the memory of handshakes in progress, of all listeners together, to some 6 MB.
 const maxOpenings = 64 << 10
 
 // cookieKeys returns the keys of SYN cookies, new ones if it is time.

@@ -31,10 +31,20 @@ func (k *flowKey) remoteAddr() netip.AddrPort {
 }
 
 // is4 reports whether the flow is IPv4's.
-func (k *flowKey) is4() bool { return netip.AddrFrom16(k.remote).Is4In6() }
+func (k *flowKey) is4() bool {
+	return binary.BigEndian.Uint64(k.remote[:]) == 0 && binary.BigEndian.Uint32(k.remote[8:]) == 0xffff
+}
 
 func (k *flowKey) hash(key siphash.Key) uint64 {
 	var b [41]byte
+	if k.is4() && [12]byte(k.local[:]) == [12]byte(k.remote[:]) { // what is the same in all of them is left out
+		copy(b[:], k.local[12:])
+		copy(b[4:], k.remote[12:])
+		binary.LittleEndian.PutUint16(b[8:], k.localPort)
+		binary.LittleEndian.PutUint16(b[10:], k.remotePort)
+		binary.LittleEndian.PutUint32(b[12:], uint32(k.scope)^uint32(k.proto)<<24)
+		return key.Sum(b[:16])
+	}
 	copy(b[:], k.local[:])
 	copy(b[16:], k.remote[:])
 	binary.LittleEndian.PutUint16(b[32:], k.localPort)
@@ -44,62 +54,58 @@ func (k *flowKey) hash(key siphash.Key) uint64 {
 	return key.Sum(b[:])
 }
 
-// flowOwner is what stands in the flow table: a connection, or a record of one beginning, ending or asking.
+// flowOwner is what stands in the flow table, where there is no record instead: a connection, or one that asks to be.
 type flowOwner interface {
 	// shut ends it because the stack closes.
 	shut()
 }
 
-// flow is one entry of the table, embedded in its owner.
+// flow is what the table knows of an owner, embedded in it.
 type flow struct {
 	key   flowKey
 	owner flowOwner
-	next  *flow
 }
 
 const flowShards = 64
 
-// flowTable finds flows by key. Chained buckets in shards; entries are the owners' own memory, so that an entry costs one pointer.
+// flowTable finds flows by key. Handshakes of listeners and connections in TIME-WAIT are records of the shard (see records), under its lock.
 type flowTable struct {
 	key    siphash.Key
 	shards [flowShards]flowShard
 }
 
 type flowShard struct {
-	mu      sync.Mutex
-	buckets []*flow
-	count   int
-	_       [24]byte // a cache line to itself
+	mu sync.Mutex
+	flowSlots
+	_ [16]byte // a cache line to itself
 }
 
 func (t *flowTable) init(key siphash.Key) { t.key = key }
 
 func (t *flowTable) shard(h uint64) *flowShard { return &t.shards[h%flowShards] }
 
-func (s *flowShard) slot(h uint64) **flow { return &s.buckets[(h/flowShards)&uint64(len(s.buckets)-1)] }
-
-// find returns the owner of a flow, nil if there is none.
-func (t *flowTable) find(k *flowKey) flowOwner {
+// find returns the owner of a flow, nil if there is none. Recorded: there is a record instead.
+func (t *flowTable) find(k *flowKey) (owner flowOwner, recorded bool) {
 	h := k.hash(t.key)
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f := s.lookup(h, k); f != nil {
-		return f.owner
+	i := s.lookup(h, k)
+	switch {
+	case i < 0:
+		return nil, false
+	case s.slots[i].flow == nil:
+		return nil, true
 	}
-	return nil
+	return s.slots[i].flow.owner, false
 }
 
-func (s *flowShard) lookup(h uint64, k *flowKey) *flow {
-	if len(s.buckets) == 0 {
-		return nil
-	}
-	for f := *s.slot(h); f != nil; f = f.next {
-		if f.key == *k {
-			return f
-		}
-	}
-	return nil
+// lock returns the shard of a flow, locked, with the flow's hash and slot: negative if it is not in.
+func (t *flowTable) lock(k *flowKey) (s *flowShard, h uint64, i int) {
+	h = k.hash(t.key)
+	s = t.shard(h)
+	s.mu.Lock()
+	return s, h, s.lookup(h, k)
 }
 
 // insert adds f; false if its key is taken.
@@ -108,52 +114,11 @@ func (t *flowTable) insert(f *flow) bool {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lookup(h, &f.key) != nil {
+	if s.lookup(h, &f.key) >= 0 {
 		return false
 	}
-	s.add(t.key, h, f)
+	s.add(flowSlot{hash: slotHash(h), flow: f})
 	return true
-}
-
-// add links f in; the shard is locked.
-func (s *flowShard) add(key siphash.Key, h uint64, f *flow) {
-	if s.count >= len(s.buckets) {
-		s.resize(key, max(4, 2*len(s.buckets)))
-	}
-	slot := s.slot(h)
-	f.next = *slot
-	*slot = f
-	s.count++
-}
-
-func (s *flowShard) resize(key siphash.Key, n int) {
-	old := s.buckets
-	s.buckets = make([]*flow, n)
-	for _, f := range old {
-		for f != nil {
-			next := f.next
-			slot := s.slot(f.key.hash(key))
-			f.next = *slot
-			*slot = f
-			f = next
-		}
-	}
-}
-
-// unlink takes f out; false if it is not in. The shard is locked.
-func (s *flowShard) unlink(h uint64, f *flow) bool {
-	if len(s.buckets) == 0 {
-		return false
-	}
-	for p := s.slot(h); *p != nil; p = &(*p).next {
-		if *p == f {
-			*p = f.next
-			f.next = nil
-			s.count--
-			return true
-		}
-	}
-	return false
 }
 
 // remove takes f out; false if it is not in.
@@ -162,12 +127,11 @@ func (t *flowTable) remove(f *flow) bool {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.unlink(h, f) {
+	i := s.lookup(h, &f.key)
+	if i < 0 || s.slots[i].flow != f {
 		return false
 	}
-	if n := len(s.buckets); n > 64 && s.count < n/8 {
-		s.resize(t.key, n/4)
-	}
+	s.del(i)
 	return true
 }
 
@@ -177,22 +141,23 @@ func (t *flowTable) replace(old, new *flow) bool {
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.unlink(h, old) {
+	i := s.lookup(h, &old.key)
+	if i < 0 || s.slots[i].flow != old {
 		return false
 	}
-	s.add(t.key, h, new)
+	s.slots[i].flow = new
 	return true
 }
 
-// each calls fn for every flow that is in the table when its shard's turn comes, with no lock held.
+// each calls fn for every flow that has an owner and is in the table when its shard's turn comes, with no lock held.
 func (t *flowTable) each(fn func(*flow)) {
 	var all []*flow
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
 		all = all[:0]
-		for _, f := range s.buckets {
-			for ; f != nil; f = f.next {
+		for i := range s.slots {
+			if f := s.slots[i].flow; f != nil {
 				all = append(all, f)
 			}
 		}

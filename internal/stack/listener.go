@@ -14,6 +14,7 @@ import (
 // Listener takes connections to a port.
 type Listener struct {
 	bind     bind
+	id       uint32 // in Stack.listeners
 	stack    *Stack
 	notifier Notifier
 	make     func() *TCP
@@ -74,7 +75,9 @@ func (s *Stack) ListenTCP(addr netip.AddrPort, o ListenOptions) (*Listener, erro
 	if o.Exclusive && !o.ReusePort && s.portInUse(&l.bind) {
 		return nil, syscall.EADDRINUSE
 	}
+	s.listeners.add(l)
 	if err := s.bindPort(&l.bind); err != nil {
+		s.listeners.remove(l)
 		return nil, err
 	}
 	if s.closed.Load() { // Close may have missed us
@@ -189,6 +192,9 @@ func (l *Listener) Close() error {
 	waiting := l.queue[l.head:]
 	l.queue, l.head = nil, 0
 	l.mu.Unlock()
+	if l.opening.Load() == 0 {
+		l.stack.listeners.remove(l)
+	}
 	for _, t := range waiting {
 		if heir := l.heir(&t.flow.key); heir != nil {
 			heir.push(t, nil)

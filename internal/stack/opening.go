@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"cmp"
 	"net"
 	"sync"
 	"time"
@@ -15,19 +14,17 @@ import (
 // decideWithin is how long a request handler has to decide.
 const decideWithin = 60 * time.Second
 
-// opening is a passive open in progress: the flow's owner in SYN-RECEIVED, for a listener or for a request.
+// opening is a passive open of a request's: the flow's owner in SYN-RECEIVED. (Those of listeners are handshakes.)
 type opening struct {
-	flow  flow
-	timer sched.Node
-	stack *Stack
-	// One of the two, for life; another listener of the group if one is closed.
-	listener *Listener
-	request  *TCPRequest
+	flow    flow
+	timer   sched.Node
+	stack   *Stack
+	request *TCPRequest
 
 	mu       sync.Mutex
 	rec      tcp.SynRecv
 	deadline sched.Time // for the handler's decision; Never once it is made
-	iface    int        // that replies go out by: of the scope, or the listener's; 0: by route
+	iface    int        // that replies go out by: of the scope; 0: by route
 	manner   manner
 	foreign  bool // the local address is ours only by AnyDestination
 	dead     bool
@@ -64,7 +61,7 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 		p.Release()
 		return true
 	}
-	o := s.newOpening(now, seg, k, m, floor, nil, s.manner(k, Traffic{}, nil))
+	o := s.newOpening(now, seg, k, m, floor)
 	r := &TCPRequest{
 		Src: s.zonedPort(k.remoteAddr(), m.Scope), Dst: s.zonedPort(k.localAddr(), m.Scope), Iface: m.Iface,
 		request: request{stack: s}, opening: o, syn: p,
@@ -99,14 +96,12 @@ func (s *Stack) mayAsk() bool {
 	return false
 }
 
-// newOpening makes the record of a SYN, for a connection that starts with these options.
-func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, floor issFloor, with *tcp.Options, w manner) *opening {
-	o := &opening{stack: s, iface: m.Scope, foreign: m.Foreign, manner: w, deadline: sched.Never}
+// newOpening makes the record of a SYN, for a connection that starts with the defaults until TCPRequest.Accept says otherwise.
+func (s *Stack) newOpening(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, floor issFloor) *opening {
+	o := &opening{stack: s, iface: m.Scope, foreign: m.Foreign, manner: s.manner(k, Traffic{}, nil), deadline: sched.Never}
 	o.flow = flow{key: *k, owner: o}
 	o.timer.Owner = o
-	p := s.params(now, k, s.pathMTU(m), floor, with)
-	p.AuthSpace = w.guard.space()
-	o.rec.Init(s.cfg.TCP, now, seg, p)
+	o.rec.Init(s.cfg.TCP, now, seg, s.params(now, k, s.pathMTU(m), floor, nil))
 	return o
 }
 
@@ -124,86 +119,6 @@ func (s *Stack) mtuOf(iface int) int {
 		return i.info.Load().MTU
 	}
 	return 1280
-}
-
-// replyBy is the interface by which a listener's packets go: of the scope, or the listener's; 0: by route.
-func (l *Listener) replyBy(m *ip.Meta) int { return cmp.Or(m.Scope, l.bind.iface) }
-
-// handshake begins a passive open for the listener. With no room for one more it answers with a cookie, if it may.
-func (l *Listener) handshake(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, floor issFloor) {
-	s := l.stack
-	w := s.manner(k, l.traffic, l.keys.Load().keys)
-	if !s.admits(&w, seg, m) {
-		return
-	}
-	if l.full() {
-		s.stats.backlogDrops.Add(1)
-		return
-	}
-	mode := s.cfg.TCP.SynCookies
-	if w.guard != nil {
-		mode = tcp.CookiesNever // what the peer's options and ISN say goes into digests
-	}
-	if mode == tcp.CookiesAlways {
-		l.sendCookie(now, seg, k, m)
-		return
-	}
-	if !l.reserve() {
-		if mode == tcp.CookiesNever {
-			s.stats.backlogDrops.Add(1)
-			return
-		}
-		l.sendCookie(now, seg, k, m)
-		return
-	}
-	offer := false
-	if seg.Options.HasFastOpen && w.guard == nil && l.fastOpens() {
-		var taken bool
-		if taken, offer = l.fastHandshake(now, seg, k, m, floor); taken {
-			l.release()
-			return
-		}
-	}
-	o := s.newOpening(now, seg, k, m, floor, l.options, w)
-	o.listener = l
-	o.iface = l.replyBy(m)
-	o.mu.Lock()
-	if !s.flows.insert(&o.flow) {
-		o.mu.Unlock()
-		l.release()
-		return
-	}
-	o.trace(tcp.EventReceived, seg)
-	o.send(func(reply *tcp.Segment) bool {
-		o.rec.Open(now, reply)
-		if offer {
-			s.offerCookie(now, k, reply)
-		}
-		return true
-	})
-	s.timers.Arm(&o.timer, o.rec.Deadline())
-	o.mu.Unlock()
-	if s.closed.Load() { // Close may have missed it
-		o.shut()
-	}
-}
-
-// reserve counts one more handshake in progress, if there is room for it.
-func (l *Listener) reserve() bool {
-	if l.opening.Add(1) <= int64(l.backlog) {
-		if l.stack.openings.Add(1) <= maxOpenings {
-			return true
-		}
-		l.stack.openings.Add(-1)
-	}
-	l.opening.Add(-1)
-	return false
-}
-
-// release is the end of a handshake in progress.
-func (l *Listener) release() {
-	l.opening.Add(-1)
-	l.stack.openings.Add(-1)
 }
 
 // send sends what fill made, if it says so; o.mu is held.
@@ -228,12 +143,6 @@ func (o *opening) input(now sched.Time, seg *tcp.Segment, m *ip.Meta, b *batch) 
 		return true
 	}
 	o.trace(tcp.EventReceived, seg)
-	if o.listener != nil && o.listener.closed.Load() && !o.inherit() {
-		o.send(func(reply *tcp.Segment) bool { return tcp.ResetFor(seg, reply) })
-		o.remove()
-		o.mu.Unlock()
-		return true
-	}
 	var verdict tcp.SynVerdict
 	o.send(func(reply *tcp.Segment) bool {
 		verdict = o.rec.Input(now, seg, reply)
@@ -246,48 +155,21 @@ func (o *opening) input(now sched.Time, seg *tcp.Segment, m *ip.Meta, b *batch) 
 	case tcp.SynDrop, tcp.SynReset:
 		o.remove()
 		o.mu.Unlock()
-		if o.request != nil {
-			o.request.end(b)
-		}
+		o.request.end(b)
 		return true
 	}
 	o.mu.Unlock()
 	return true
 }
 
-// inherit gives the record of a closed listener to another of its group; false if there is none. o.mu is held.
-func (o *opening) inherit() bool {
-	heir := o.listener.heir(&o.flow.key)
-	if heir == nil {
-		return false
-	}
-	o.listener.opening.Add(-1)
-	heir.opening.Add(1)
-	o.listener = heir
-	return true
-}
-
 // accept makes a connection of the record; o.mu is held and is released.
 func (o *opening) accept(now sched.Time, seg *tcp.Segment, b *batch) {
-	s := o.stack
-	var t *TCP
-	if o.listener != nil {
-		if o.listener.full() {
-			o.overflow(seg) // unlocks
-			return
-		}
-		t = o.listener.make()
-	} else {
-		t = o.request.conn
-	}
+	s, t := o.stack, o.request.conn
 	t.mu.Lock()
-	if o.listener != nil {
-		t.init(s, o.flow.key, o.iface, o.foreign)
-	}
 	t.manner = o.manner
 	t.takeFirst(seg)
 	ev := t.conn.Accept(s.cfg.TCP, now, &o.rec, seg)
-	t.trace(o.tracer())
+	t.trace(nil)
 	o.dead = true
 	s.timers.Cancel(&o.timer)
 	t.inTable = s.flows.replace(&o.flow, &t.flow)
@@ -298,11 +180,6 @@ func (o *opening) accept(now sched.Time, seg *tcp.Segment, b *batch) {
 	t.output(now)
 	t.settle(now, ev)
 	t.mu.Unlock()
-	if l := o.listener; l != nil {
-		l.release()
-		l.accepted(t, b)
-		return
-	}
 	s.asked.Add(-1)
 	s.stats.passiveOpens.Add(1)
 	if s.closed.Load() { // Close may have met the record in the table, and not the connection
@@ -310,17 +187,6 @@ func (o *opening) accept(now sched.Time, seg *tcp.Segment, b *batch) {
 	}
 	o.request.release()
 	b.wake(t.notifier, ConnReady|readiness(ev))
-}
-
-// overflow: the accept queue has no room. The ACK is ignored, so that the SYN-ACK comes again and with it the next ACK, or the peer is
-// told at once. o.mu is held and is released.
-func (o *opening) overflow(seg *tcp.Segment) {
-	defer o.mu.Unlock()
-	o.stack.stats.backlogDrops.Add(1)
-	if o.stack.cfg.TCP.AbortOnOverflow {
-		o.send(func(reply *tcp.Segment) bool { return tcp.ResetFor(seg, reply) })
-		o.remove()
-	}
 }
 
 // icmp takes an ICMP error that quotes our SYN-ACK: who sent the SYN cannot be reached, or never was there. The quoted sequence number is a
@@ -334,9 +200,7 @@ func (o *opening) icmp(e *ip.Error, b *batch) {
 	}
 	o.remove()
 	o.mu.Unlock()
-	if o.request != nil {
-		o.request.end(b)
-	}
+	o.request.end(b)
 }
 
 // remove takes the record out of the table; o.mu is held.
@@ -344,12 +208,9 @@ func (o *opening) remove() {
 	o.dead = true
 	o.stack.timers.Cancel(&o.timer)
 	o.stack.flows.remove(&o.flow)
-	switch {
-	case o.listener != nil:
-		o.listener.release()
-	case o.silent:
+	if o.silent {
 		o.stack.forget()
-	default:
+	} else {
 		o.stack.asked.Add(-1)
 	}
 }
@@ -375,7 +236,7 @@ func (o *opening) Expire(now sched.Time) {
 		o.stack.timers.Arm(&o.timer, o.next())
 	}
 	o.mu.Unlock()
-	if over && o.request != nil {
+	if over {
 		o.request.end(nil)
 	}
 	o.stack.kickQueues()
@@ -397,7 +258,5 @@ func (o *opening) shut() {
 		o.remove()
 	}
 	o.mu.Unlock()
-	if o.request != nil {
-		o.request.end(nil)
-	}
+	o.request.end(nil)
 }

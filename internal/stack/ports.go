@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"syscall"
 
+	"github.com/weirnet/weir/tcp"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -60,24 +61,15 @@ func (s *Stack) portInUse(b *bind) (used bool) {
 	if b.addr.Port() == 0 {
 		return false
 	}
-	s.flows.each(func(f *flow) {
-		if k := &f.key; k.proto == b.proto && k.localPort == b.addr.Port() {
+	look := func(k *flowKey) {
+		if k.proto == b.proto && k.localPort == b.addr.Port() {
 			local := bind{proto: k.proto, addr: k.localAddr()}
 			used = used || b.overlaps(&local)
 		}
-	})
+	}
+	s.flows.each(func(f *flow) { look(&f.key) })
+	s.flows.eachRecord(func(k *flowKey, _ tcp.State) { look(k) })
 	return used
-}
-
-// claimFlow puts f into the flow table, if need be in the place of a connection in TIME-WAIT that allows it.
-func (s *Stack) claimFlow(f *flow) (floor issFloor, ok bool) {
-	if s.flows.insert(f) {
-		return issFloor{}, true
-	}
-	if w, isOld := s.flows.find(&f.key).(*timeWait); isOld {
-		return w.yield(s.now(), f)
-	}
-	return issFloor{}, false
 }
 
 // insertFlow puts f, whose key is complete but perhaps for the local port, into the flow table.

@@ -189,16 +189,18 @@ type tcpTaker interface {
 func (s *Stack) segment(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Packet, m *ip.Meta, b *batch) {
 	var floor issFloor
 	for range 4 { // an owner that gives the flow up between look-up and lock has been replaced; that happens a bounded number of times
-		owner, ok := s.flows.find(k).(tcpTaker)
-		if !ok {
+		owner, recorded := s.flows.find(k)
+		taken := false
+		if recorded {
+			taken, floor = s.recordInput(now, seg, k, m, b)
+		} else if o, ok := owner.(tcpTaker); ok {
+			taken = o.input(now, seg, m, b)
+		} else {
 			break
 		}
-		if owner.input(now, seg, m, b) {
+		if taken {
 			p.Release()
 			return
-		}
-		if w, ok := owner.(*timeWait); ok {
-			floor = w.floor()
 		}
 	}
 	ports := k.localPort != 0 && k.remotePort != 0 // 0 is nobody's: refused, as kernels do
@@ -216,7 +218,12 @@ func (s *Stack) segment(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.
 func (s *Stack) icmpError(now sched.Time, e *ip.Error) {
 	b, _ := e.Batch.(*batch)
 	k := makeKey(e.Protocol, netip.AddrPortFrom(e.Src, e.SrcPort), netip.AddrPortFrom(e.Dst, e.DstPort), e.Scope)
-	switch o := s.flows.find(&k).(type) {
+	owner, recorded := s.flows.find(&k)
+	if recorded {
+		s.recordICMP(now, &k, e)
+		return
+	}
+	switch o := owner.(type) {
 	case *TCP:
 		o.icmp(now, e, b)
 	case *UDP:

@@ -1,7 +1,7 @@
 // Package stack is a host's sockets with non-blocking operations and readiness callbacks: the flow table, interfaces, transmit queues,
 // listeners and request handlers. Package weir puts blocking calls and net types over it; sim and drill drive it directly.
 //
-// Lock order: socket → accept queue → timer wheel → transmit queue. A flow-table shard's lock is released before a socket's is taken.
+// Lock order: socket → flow-table shard → accept queue → timer wheel → transmit queue. A shard's lock is released before a socket's is taken.
 // No user code, device call or blocking happens under a lock.
 package stack
 
@@ -72,6 +72,7 @@ type Stack struct {
 	ip        *ip.Layer
 	flows     flowTable
 	binds     bindTable
+	listeners listenerTable
 	numbers   tcp.Numbers
 	portKey   siphash.Key
 	labelKey  siphash.Key                 // of flow labels
@@ -81,7 +82,7 @@ type Stack struct {
 	pending   atomic.Int64 // undecided requests
 	asked     atomic.Int64 // TCP requests that are undecided, or accepted and in SYN-RECEIVED
 	refusals  atomic.Int64 // remembered
-	timeWaits atomic.Int64 // records
+	timeWaits atomic.Int64 // records of connections in TIME-WAIT
 	openings  atomic.Int64 // handshakes in progress, of listeners
 	orphans   atomic.Int64 // sockets that were closed and are in the flow table
 	cookies   atomic.Pointer[tcp.CookieKeys]
@@ -189,6 +190,7 @@ func (s *Stack) Close() {
 	}
 	s.binds.each(func(b *bind) { b.owner.shut() })
 	s.flows.each(func(f *flow) { f.owner.shut() })
+	s.shutRecords()
 	s.pings.each(func(p *Ping) { p.shut() })
 	for _, i := range s.openInterfaces() {
 		for _, q := range i.queues {
@@ -199,6 +201,7 @@ func (s *Stack) Close() {
 	s.timers.Stop()
 	s.ip.Close()
 	s.flows.each(func(f *flow) { f.owner.shut() }) // what deliveries under way have made in between
+	s.shutRecords()
 	s.left.shut()
 	s.log.Expire(s.now()) // what the timer has not told
 }

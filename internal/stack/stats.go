@@ -116,6 +116,9 @@ func (s *Stack) Conns() iter.Seq[ConnInfo] {
 		var all []ConnInfo
 		s.binds.each(func(b *bind) { all = append(all, describeBind(b)) })
 		s.flows.each(func(f *flow) { all = append(all, describeFlow(f)) })
+		s.flows.eachRecord(func(k *flowKey, state tcp.State) {
+			all = append(all, ConnInfo{Protocol: k.proto, Local: k.localAddr(), Remote: k.remoteAddr(), State: state.String()})
+		})
 		for _, c := range all {
 			if !yield(c) {
 				return
@@ -140,8 +143,6 @@ func describeFlow(f *flow) ConnInfo {
 		c.State = c.TCP.State.String()
 	case *opening:
 		c.State = tcp.SynReceived.String()
-	case *timeWait:
-		c.State = tcp.TimeWaiting.String()
 	}
 	return c
 }

@@ -1,26 +1,12 @@
 package stack
 
 import (
-	"sync"
-
 	"github.com/weirnet/weir/internal/ip"
 	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
 )
 
-// timeWait is a connection in TIME-WAIT.
-type timeWait struct {
-	flow   flow
-	timer  sched.Node
-	stack  *Stack
-	mu     sync.Mutex
-	rec    tcp.TimeWait
-	iface  int32 // as TCP.bound
-	manner manner
-	dead   bool
-}
-
-// maxTimeWaits bounds the memory of connections that are over, to some 30 MB. One more ends at once: better a small risk for its flow
+// maxTimeWaits bounds the memory of connections that are over, to some 12 MB. One more ends at once: better a small risk for its flow
 // (RFC 1337) than none for new ones.
 const maxTimeWaits = 128 << 10
 
@@ -31,47 +17,68 @@ func (s *Stack) enterTimeWait(now sched.Time, t *TCP) {
 		s.flows.remove(&t.flow)
 		return
 	}
-	w := &timeWait{stack: s, iface: t.bound, manner: t.manner.clone(), rec: tcp.NewTimeWait(now, &t.conn)}
-	w.flow = flow{key: t.flow.key, owner: w}
-	w.timer.Owner = w
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !s.flows.replace(&t.flow, &w.flow) {
+	k := &t.flow.key
+	w := tcp.NewTimeWait(now, &t.conn)
+	m := t.manner.clone()
+	sh, _, i := s.flows.lock(k)
+	defer sh.mu.Unlock()
+	if i < 0 || sh.slots[i].flow != &t.flow {
 		s.timeWaits.Add(-1)
 		return
 	}
-	s.timers.Arm(&w.timer, w.rec.Deadline())
+	all := s.recordsOf(sh)
+	n, r := all.new(k, t.bound, m.guard)
+	r.ref = uint32(m.ttl) | uint32(m.tos)<<8 | uint32(m.minTTL)<<16 | uint32(m.pathMTU)<<24
+	if r.flags&recordIPv6 != 0 {
+		r.remote = m.label
+	}
+	w.Pack(&r.state)
+	all.put(n, r, timeWaitList)
+	sh.slots[i].flow, sh.slots[i].record = nil, n
 }
 
-func (w *timeWait) input(now sched.Time, seg *tcp.Segment, m *ip.Meta, _ *batch) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.dead {
-		return false
+// timeWaitManner is the manner of a record in TIME-WAIT.
+func (all *records) timeWaitManner(n uint32, r *record) manner {
+	m := manner{ttl: uint8(r.ref), tos: uint8(r.ref >> 8), minTTL: uint8(r.ref >> 16), pathMTU: PathMTU(r.ref >> 24), guard: all.guardOf(n, r)}
+	if r.flags&recordIPv6 != 0 {
+		m.label = r.remote
 	}
-	s := w.stack
-	if !s.admits(&w.manner, seg, m) {
-		return true
+	return m
+}
+
+// timeWaitInput takes a segment for the record in slot i of a shard, which is locked; false: the record has made way for a connection that
+// begins anew, with this floor.
+func (s *Stack) timeWaitInput(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.Meta, sh *flowShard, i int) (taken bool, floor issFloor) {
+	all, n := sh.records, sh.slots[i].record
+	r := all.slab.at(n)
+	manner := all.timeWaitManner(n, r)
+	if !s.admits(&manner, seg, m) {
+		return true, issFloor{}
 	}
+	var w tcp.TimeWait
+	w.Unpack(s.cfg.TCP, now, &r.state)
 	reply := s.segments.Get().(*tcp.Segment)
 	defer s.segments.Put(reply)
-	switch w.rec.Input(now, seg, reply) {
-	case tcp.TimeWaitReply:
-		s.reply(&w.flow.key, int(w.iface), reply, &w.manner)
-	case tcp.TimeWaitReopen:
-		if s.listens(&w.flow.key, m) {
-			w.remove()
-			return false
-		}
+	verdict := w.Input(now, seg, reply)
+	switch {
+	case verdict == tcp.TimeWaitReopen && s.listens(k, m):
+		sh.dropRecord(i)
+		return false, issFloor{w.NextISS(), true}
+	case verdict == tcp.TimeWaitReopen:
 		// There is nobody to reopen it for, and so any SYN, forged or not, would only end TIME-WAIT before its time (RFC 1337). As Linux
 		// does, it is answered as one that is not new.
-		if w.rec.Challenge(now, reply) == tcp.TimeWaitReply {
-			s.reply(&w.flow.key, int(w.iface), reply, &w.manner)
-		}
-	case tcp.TimeWaitDrop:
-		w.remove()
+		verdict = w.Challenge(now, reply)
+	case verdict == tcp.TimeWaitDrop:
+		sh.dropRecord(i)
+		return true, issFloor{}
 	}
-	return true
+	if verdict == tcp.TimeWaitReply {
+		s.reply(k, int(r.iface), reply, &manner)
+	}
+	all.unlink(r) // 2MSL may have begun anew
+	w.Pack(&r.state)
+	all.put(n, r, timeWaitList)
+	return true, issFloor{}
 }
 
 // listens reports whether somebody may want what a SYN asks for.
@@ -79,32 +86,28 @@ func (s *Stack) listens(k *flowKey, m *ip.Meta) bool {
 	return s.onTCP.Load() != nil || s.listenerOf(k, m) != nil
 }
 
-// Expire is the timer's call.
-func (w *timeWait) Expire(now sched.Time) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case w.dead:
-	case w.rec.Deadline() <= now:
-		w.remove()
-	default: // 2MSL began anew
-		w.stack.timers.Arm(&w.timer, w.rec.Deadline())
+// claimFlow puts f into the flow table, if need be in the place of a connection in TIME-WAIT that allows it.
+func (s *Stack) claimFlow(f *flow) (floor issFloor, ok bool) {
+	sh, h, i := s.flows.lock(&f.key)
+	defer sh.mu.Unlock()
+	if i < 0 {
+		sh.add(flowSlot{hash: slotHash(h), flow: f})
+		return issFloor{}, true
 	}
-}
-
-// yield gives the record's place to f, a new connection of the same addresses and ports, if that is safe.
-func (w *timeWait) yield(now sched.Time, f *flow) (floor issFloor, ok bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.dead || !w.rec.Reusable(now) || !w.stack.flows.replace(&w.flow, f) {
+	e := &sh.slots[i]
+	if e.flow != nil || !sh.records.slab.at(e.record).timeWait() {
 		return issFloor{}, false
 	}
-	w.end()
-	return w.floor(), true
+	var w tcp.TimeWait
+	now := s.now()
+	w.Unpack(s.cfg.TCP, now, &sh.records.slab.at(e.record).state)
+	if !w.Reusable(now) {
+		return issFloor{}, false
+	}
+	sh.forget(i)
+	e.flow = f
+	return issFloor{w.NextISS(), true}, true
 }
-
-// floor is for a connection that takes the record's place, which never changes any more.
-func (w *timeWait) floor() issFloor { return issFloor{w.rec.NextISS(), true} }
 
 // issFloor is the least initial sequence number that a connection may have, if there is one.
 type issFloor struct {
@@ -118,25 +121,4 @@ func (f issFloor) raise(iss tcp.Seq) tcp.Seq {
 		return f.least
 	}
 	return iss
-}
-
-// remove takes the record out of the table; w.mu is held.
-func (w *timeWait) remove() {
-	w.end()
-	w.stack.flows.remove(&w.flow)
-}
-
-// end makes the record one that is not in the table; w.mu is held.
-func (w *timeWait) end() {
-	w.dead = true
-	w.stack.timers.Cancel(&w.timer)
-	w.stack.timeWaits.Add(-1)
-}
-
-func (w *timeWait) shut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.dead {
-		w.remove()
-	}
 }

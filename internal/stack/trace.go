@@ -106,17 +106,22 @@ func (t *TCP) trace(own *tracer) {
 
 // trace tells of a segment of the handshake; o.mu is held.
 func (o *opening) trace(kind tcp.EventKind, seg *tcp.Segment) {
-	own := o.tracer()
-	if log := &o.stack.log; own != nil || log.all != nil {
-		e := o.rec.Event(o.stack.now(), kind, seg)
-		log.add(own, &o.flow.key, &e)
-	}
+	o.stack.log.opening(nil, o.stack, &o.flow.key, &o.rec, kind, seg)
 }
 
-// tracer is the listener's, nil if there is none.
-func (o *opening) tracer() *tracer {
-	if o.listener == nil {
-		return nil
+// trace tells of a segment of the handshake.
+func (h *handshake) trace(kind tcp.EventKind, seg *tcp.Segment) {
+	var own *tracer
+	if h.listener != nil {
+		own = h.listener.trace
 	}
-	return o.listener.trace
+	h.stack.log.opening(own, h.stack, &h.key, &h.rec, kind, seg)
+}
+
+// opening tells of a segment of a passive open.
+func (l *traceLog) opening(own *tracer, s *Stack, k *flowKey, rec *tcp.SynRecv, kind tcp.EventKind, seg *tcp.Segment) {
+	if own != nil || l.all != nil {
+		e := rec.Event(s.now(), kind, seg)
+		l.add(own, k, &e)
+	}
 }

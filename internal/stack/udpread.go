@@ -184,7 +184,7 @@ func (s *Stack) deliverUDP(now sched.Time, p *packet.Packet, m *ip.Meta, b *batc
 	size, _ := p.Unread()
 	segs := uint64(segments(size, int(segment)))
 	s.stats.udpIn.Add(segs)
-	owner := s.flows.find(&k)
+	owner, _ := s.flows.find(&k)
 	if owner == nil {
 		owner = s.binds.find(protoUDP, dst, k.remoteAddr(), m.Iface, m.Foreign)
 	}
