@@ -46,9 +46,11 @@ func runChild(j job, limit time.Duration) ([]sample, error) {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "child", string(arg))
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if s.namespace {
 		cmd.SysProcAttr = ownNamespace()
 	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // who interrupts us means the child as well
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("not done after %v", limit)

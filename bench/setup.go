@@ -69,6 +69,8 @@ var setups = []setup{
 	{"go/timers", "time.Timer of the Go runtime, which gVisor uses, alone: each operation is a Reset", false, nil},
 	{"kernel/net", "a program with Go's net", false, nil},
 	{"nothing", "a program without network", false, nil},
+	{"limit/tcp-in", "TUN without offloads: this kernel sends a stream to a loop that reads, and acknowledges every 32 packets at most, and does nothing else", true, nil},
+	{"limit/tcp-out", "TUN without offloads: a loop that writes the segments of a stream to this kernel's TCP as far as its window goes, and does nothing else", true, nil},
 	{"chan", "two goroutines and two Go channels, one byte each way: what the wake-ups alone cost", false, nil},
 }
 

@@ -131,14 +131,14 @@ func tunTests() []test {
 				{title: "… processor time, kernel's included", key: cpuPerGB, unit: "s/GB", lower: true, asks: []ask{{times: .75, peer: "gvisor/vnet"}}},
 			}}
 	}
-	plain := func(id, title, limit string, reverse bool) test {
+	plain := func(id, title, limit, tcp string, reverse bool) test {
 		return test{id: "tun/plain-" + id, work: "tun", options: options{MTU: 1500, Reverse: reverse},
-			entries: over("weir/tun-plain", limit, "gvisor/fdbased"),
-			rows:    []row{{title: title + " over TUN without offloads", unit: "GB/s", asks: []ask{{times: .85, peer: limit}}}}}
+			entries: over("weir/tun-plain", limit, tcp, "gvisor/fdbased"),
+			rows:    []row{{title: title + " over TUN without offloads", unit: "GB/s", asks: []ask{{times: .85, peer: limit}, {times: .85, peer: tcp}}}}}
 	}
 	return []test{
 		one("in", "kernel → stack", false), one("out", "stack → kernel", true),
-		plain("in", "kernel → stack", "limit/read", false), plain("out", "stack → kernel", "limit/write", true),
+		plain("in", "kernel → stack", "limit/read", "limit/tcp-in", false), plain("out", "stack → kernel", "limit/write", "limit/tcp-out", true),
 	}
 }
 
