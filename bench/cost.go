@@ -21,7 +21,7 @@ func costByConns(s setup, o options) ([]sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	held, err := establish(w, o.Conns, nil)
+	held, err := hold(w, o.Conns)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func costByTimers(s setup, o options) ([]sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	held, err := establish(w, o.Conns, nil)
+	held, err := hold(w, o.Conns)
 	if err != nil {
 		return nil, err
 	}

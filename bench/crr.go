@@ -11,19 +11,25 @@ import (
 // request is how many bytes go there, and how many back.
 const request = 100
 
+// crrPorts is how many ports of the server the clients go to in turn: to one of them there are only so many connections a second before
+// the client has no port left that is not in TIME-WAIT.
+const crrPorts = 4
+
 // connections connects, sends a request, reads the echo and closes, with o.Clients at once. What it allocates itself is allocated before.
 func connections(s setup, o options) (sample, error) {
 	w, err := s.open(o)
 	if err != nil {
 		return sample{}, err
 	}
-	l, err := w.listen(tcpPort)
-	if err != nil {
-		return sample{}, err
-	}
 	clients := max(1, o.Clients)
-	for range 2*clients + 2 {
-		go serve(l)
+	for port := range uint16(crrPorts) {
+		l, err := w.listen(tcpPort + port)
+		if err != nil {
+			return sample{}, err
+		}
+		for range clients + 2 {
+			go serve(l)
+		}
 	}
 	load := &connLoad{w: w}
 	for range clients {
@@ -58,8 +64,8 @@ type connLoad struct {
 
 func (c *connLoad) client() {
 	buf := make([]byte, request)
-	for !c.ended.Load() {
-		if oneRequest(c.w, buf) != nil {
+	for n := uint16(0); !c.ended.Load(); n++ {
+		if oneRequest(c.w, tcpPort+n%crrPorts, buf) != nil {
 			c.failed.Add(1)
 			continue
 		}
@@ -67,8 +73,8 @@ func (c *connLoad) client() {
 	}
 }
 
-func oneRequest(w world, buf []byte) error {
-	c, err := w.dial(tcpPort)
+func oneRequest(w world, port uint16, buf []byte) error {
+	c, err := w.dial(port)
 	if err != nil {
 		return err
 	}

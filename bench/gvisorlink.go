@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	gvisorQueue = 1024 // packets between the two pumps; more cost cache, fewer lose packets
-	gvisorBatch = 64   // packets after which GRO is flushed
+	gvisorQueue = 16384 // packets on the way: all that the largest window holds, for what finds no room is lost
+	gvisorBatch = 64    // packets after which GRO is flushed
 )
 
 // gvisorEnd is a link/channel that says how large its super-segments are, and where what comes in goes.

@@ -21,7 +21,7 @@ func idle(s setup, o options) (sample, error) {
 	}
 	held := make([]net.Conn, 0, 2*o.Conns)
 	before, slab := settledHeap(), kernelMemory()
-	if held, err = establish(w, o.Conns, held); err != nil {
+	if err := establish(w, o.Conns, func(client, server net.Conn) { held = append(held, client, server) }); err != nil {
 		return sample{}, err
 	}
 	after, ends := settledHeap(), float64(len(held))
@@ -44,7 +44,7 @@ func collect(s setup, o options) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	held, err := establish(w, o.Conns, nil)
+	held, err := hold(w, o.Conns)
 	if err != nil {
 		return sample{}, err
 	}
@@ -73,24 +73,31 @@ func timeGC(times int) (full, worst time.Duration) {
 // perPort is how many connections one port of the server's takes: a client has only so many ephemeral ports for it.
 const perPort = 20_000
 
-// establish makes n connections and appends both ends of each.
-func establish(w world, n int, held []net.Conn) ([]net.Conn, error) {
+// establish makes n connections and hands over both ends of each.
+func establish(w world, n int, take func(client, server net.Conn)) error {
 	var l net.Listener
 	for i := range n {
 		port := uint16(tcpPort + i/perPort)
 		if i%perPort == 0 {
 			var err error
 			if l, err = w.listen(port); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		client, server, err := pair(w, l, port)
 		if err != nil {
-			return nil, fmt.Errorf("connection %d: %w", i, err)
+			return fmt.Errorf("connection %d: %w", i, err)
 		}
-		held = append(held, client, server)
+		take(client, server)
 	}
-	return held, nil
+	return nil
+}
+
+// hold makes n connections and returns their ends, in pairs.
+func hold(w world, n int) ([]net.Conn, error) {
+	held := make([]net.Conn, 0, 2*n)
+	err := establish(w, n, func(client, server net.Conn) { held = append(held, client, server) })
+	return held, err
 }
 
 // affordable is how many connections of the kernel's the limit of open files allows; others have none.

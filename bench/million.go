@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -50,10 +51,11 @@ func million(s setup, o options) (sample, error) {
 		}
 		m.more[step.name] = float64(o.Conns) / time.Since(start).Seconds()
 	}
-	full, worst := timeGC(5)
+	full, worst := timeGC(3)
 	m.more[gcPer100k] = full.Seconds() * 1e3 * 1e5 / float64(o.Conns)
 	m.more[longestStop] = worst.Seconds() * 1e3
-	after := settledHeap()
+	var after runtime.MemStats
+	runtime.ReadMemStats(&after)
 	m.more[heapEnd] = float64(after.HeapAlloc-before.HeapAlloc) / float64(2*o.Conns)
 	rss := float64(procField("/proc/self/status", "VmRSS:")) * 1024 / 1e9
 	m.more[peakRSS] = float64(procField("/proc/self/status", "VmHWM:")) * 1024 / 1e9
@@ -72,11 +74,9 @@ type crowd struct {
 }
 
 func (m *crowd) open(conns int) error {
-	ends, err := establish(m.w, conns, nil)
-	for _, c := range ends {
-		m.held = append(m.held, c.(*weir.TCPConn))
-	}
-	return err
+	return establish(m.w, conns, func(client, server net.Conn) {
+		m.held = append(m.held, client.(*weir.TCPConn), server.(*weir.TCPConn))
+	})
 }
 
 func (m *crowd) echo(int) error {

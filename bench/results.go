@@ -139,8 +139,22 @@ func cpuName() string {
 	return runtime.GOARCH
 }
 
-// commit is that of the working directory; "+" says that something in it was changed.
+// commit is that of which this program was built, or else that of the working directory; "+" says that something was changed.
 func commit() string {
+	var revision, changed string
+	if b, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range b.Settings {
+			switch {
+			case s.Key == "vcs.revision":
+				revision = s.Value[:min(7, len(s.Value))]
+			case s.Key == "vcs.modified" && s.Value == "true":
+				changed = "+"
+			}
+		}
+	}
+	if revision != "" {
+		return revision + changed
+	}
 	out, err := exec.Command("git", "describe", "--always", "--dirty=+", "--exclude=*").Output()
 	if err != nil {
 		return "unknown"
