@@ -99,7 +99,11 @@ func (s *Stack) register(c InterfaceConfig) (*Interface, error) {
 	i := &Interface{stack: s, dev: c.Device, cfg: c}
 	info := c.Device.Info()
 	i.info.Store(&info)
-	for n := range max(1, info.Queues) {
+	queues := max(1, info.Queues)
+	if s.inline {
+		queues = 1 // there is one goroutine; and what a seed replays does not depend on the machine's processors
+	}
+	for n := range queues {
 		i.queues = append(i.queues, &txQueue{dev: c.Device, index: n, iface: i, stack: s})
 	}
 	i.joiners = make([]joiner, len(i.queues))

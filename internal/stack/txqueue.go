@@ -15,7 +15,7 @@ const (
 	txLimit     = 1 << 20   // bytes that wait in one transmit queue
 	txBurst     = 256 << 10 // bytes that one connection appends before others have their turn
 	txBatch     = 16        // packets (perhaps super-segments) taken off the queue at once
-	flushBudget = 64        // packets that one caller flushes before the helper takes over
+	flushBudget = 1024      // what one caller flushes before the helper takes over: packets, and for each 4 KiB one more
 	maxDepth    = 4         // nested deliveries on one goroutine's stack before the helper takes over
 
 	defaultGSOMax = 65535 // link.Info.GSOMax, unless the device says otherwise
@@ -219,7 +219,7 @@ func (q *txQueue) help() {
 	}
 }
 
-// run is the flusher; it holds the busy flag. After budget packets (0: no limit) it hands over to the helper.
+// run is the flusher; it holds the busy flag. When it has used up the budget (0: no limit) it hands over to the helper.
 func (q *txQueue) run(budget int) {
 	for done := 0; ; {
 		q.mu.Lock()
@@ -299,7 +299,7 @@ func gsoOffload(g packet.GSO) link.Offload {
 	}
 }
 
-// write hands ready to the device and returns how many packets it took. A device that is gone takes everything.
+// write hands ready to the device and returns how much of flushBudget that was. A device that is gone takes everything.
 func (q *txQueue) write() int {
 	batch := q.ready[q.sent:]
 	if len(batch) == 0 {
@@ -332,7 +332,7 @@ func (q *txQueue) write() int {
 	}
 	q.sent += n
 	clear(batch[:n])
-	return n
+	return n + int(bytes>>12)
 }
 
 // resumeWaiters lets those waiting now have their turn, as long as there is room. No lock is held while a waiter runs.

@@ -2,6 +2,7 @@
 package pipe
 
 import (
+	"runtime"
 	"sync/atomic"
 
 	"github.com/weirnet/weir/link"
@@ -11,6 +12,10 @@ import (
 
 // DefaultMTU is that of Ethernet.
 const DefaultMTU = 1500
+
+// maxQueues bounds the transmit queues of an end. Whoever sends on a queue delivers to the other end, so that as many flows as there are
+// queues are carried at once; there is no use in more than processors.
+const maxQueues = 8
 
 // Options of a pipe. The zero value is the fastest.
 type Options struct {
@@ -44,7 +49,7 @@ type Stats struct {
 
 // New returns the two ends of a pipe; each is an *End. Close both.
 func New(o Options) (a, b link.Device) {
-	info := link.Info{MTU: port.MTU(o.MTU, DefaultMTU), Queues: 1}
+	info := link.Info{MTU: port.MTU(o.MTU, DefaultMTU), Queues: min(runtime.GOMAXPROCS(0), maxQueues)}
 	if !o.NoOffload {
 		info.Offloads, info.GSOMax = port.Offloads, port.GSOMax
 	}
