@@ -550,3 +550,25 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+// A byte that comes in a chunk of the smallest size is shared by an empty queue, and copied behind others.
+func TestQueueMovesTheFirstSmallChunk(t *testing.T) {
+	pool := NewPool(Options{})
+	var queue Buffer
+	queue.SetPool(pool)
+	for i, want := range []int{1, 2, 2} { // the first, the copy of the second, and that again
+		var writer, src Buffer
+		writer.SetPool(pool)
+		writer.Append([]byte{byte(i)})
+		writer.ShareTo(&src, 0, 1)
+		queue.Queue(&src)
+		writer.Clear()
+		if n, _ := pool.Outstanding(); n != want || queue.Footprint() != want*class256 {
+			t.Errorf("%d bytes in %d chunks, footprint %d, want %d", i+1, n, queue.Footprint(), want)
+		}
+	}
+	if got := queue.Flatten(); !bytes.Equal(got, []byte{0, 1, 2}) {
+		t.Error(got)
+	}
+	queue.Clear()
+}

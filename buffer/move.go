@@ -99,14 +99,15 @@ func (b *Buffer) Publish(dst *Buffer) {
 
 // Queue moves src to the end of b as a socket queue wants it: a piece that fills less than a quarter of its chunk is copied (into the
 // room of b's last piece if b may extend it, else into a chunk of the right size), so that little data never pins much memory; others
-// are moved. What continues the chunk of b's last piece costs nothing and is joined to it.
+// are moved. What continues the chunk of b's last piece costs nothing and is joined to it; and the first piece of a queue is moved if its
+// chunk is of the smallest size, for a copy would take as much.
 func (b *Buffer) Queue(src *Buffer) {
 	if src == b {
 		return
 	}
 	for src.size > 0 {
 		p := &src.slots()[src.head]
-		if l := b.last(); 4*p.len() >= p.chunk.Cap() || b.size > 0 && l.joins(p) {
+		if l := b.last(); 4*p.len() >= p.chunk.Cap() || b.size > 0 && l.joins(p) || b.size == 0 && p.chunk.Cap() <= class256 {
 			b.add(src.takeFront())
 			continue
 		}

@@ -35,6 +35,10 @@ func (c *Conn) acknowledge(seg *Segment) {
 		c.acknowledgeIdle(seg, dsack)
 		return
 	}
+	if c.plainAck(f, seg) {
+		c.takePlainAck(f, seg)
+		return
+	}
 	if c.sndWnd == 0 && c.sndUna.AtOrBefore(seg.Ack) && !c.is(orphan) {
 		// The peer is alive, and only its window is closed (RFC 9293 §3.8.6.1: "MUST allow the connection to stay open"). With nobody
 		// left who could end an orphan, its peer would decide for how long that holds memory.

@@ -47,6 +47,8 @@ type Config struct {
 	MinSendMSS                          int           // the least that black holes and ICMP make of a segment over IPv4; 256
 	MTUProbeInterval                    time.Duration // after which a search that is over begins anew; 10 minutes
 
+	noPrediction bool // of tests: every ACK takes all steps
+
 	flights, inflows, islands sync.Pool // of *flight, *inflow, *island: what only a connection with data under way needs
 }
 

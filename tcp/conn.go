@@ -108,6 +108,8 @@ const (
 	pendRSTReply  // RST <SEQ=rstSeq>, in answer to a segment
 	pendKeepAlive // keepalive probe
 	pendProbe     // zero-window probe
+
+	pending = ackNow | ackDue | pendSYN | pendRST | pendRSTReply | pendKeepAlive | pendProbe
 )
 
 func (c *Conn) is(f connFlags) bool { return c.flags&f != 0 }

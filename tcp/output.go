@@ -7,6 +7,10 @@ import (
 
 // Output fills seg with the next segment that may be sent now; false if there is none (seg is then untouched).
 func (c *Conn) Output(now sched.Time, seg *Segment) bool {
+	if c.snd == nil && c.ecn == nil && !c.is(pending) {
+		c.tick(now)
+		return false
+	}
 	if !c.output(now, seg) {
 		c.noteLimit()
 		return false
@@ -171,7 +175,18 @@ func (c *Conn) gsoLimit(mss int) int {
 	if c.authSpace > 0 {
 		return mss // each segment of the wire is signed by itself
 	}
-	return max(c.quantum(mss)/mss, 1) * mss
+	if q := c.quantum(mss); q >= 2*mss {
+		return q - q%mss
+	}
+	return mss
+}
+
+// rest is n modulo mss, without a division for what is less than a segment.
+func rest(n, mss int) int {
+	if n < mss {
+		return n
+	}
+	return n % mss
 }
 
 // outputLost sends again what is known to be lost, as the congestion window allows.
@@ -307,7 +322,7 @@ func (c *Conn) transmit(f *flight, seg *Segment, n int, fin bool, mss int) {
 	c.fillData(f, seg, begin, n, mss, flags)
 	c.sendECT(seg, n, false)
 	c.noteReply()
-	if n%mss != 0 {
+	if rest(n, mss) != 0 {
 		f.smallEnd = c.sndNxt
 	}
 	if c.Unsent() == 0 {
@@ -336,10 +351,13 @@ func (c *Conn) sendable(f *flight, unsent, window, mss int) int {
 	case c.is(synOut):
 		room++ // the SYN counts as a byte in flight, and is none
 	}
-	n := min(unsent, c.segmentLimit(c.sndNxt, mss), window, max(room, 0))
+	n := min(unsent, window, max(room, 0))
+	if n > mss {
+		n = min(n, c.segmentLimit(c.sndNxt, mss))
+	}
 	f.limited = n == room && n < min(unsent, window)
 	if n == unsent {
-		return n - c.holdBack(f, n%mss)
+		return n - c.holdBack(f, rest(n, mss))
 	}
 	if n >= mss {
 		return n - n%mss

@@ -137,17 +137,23 @@ func (c *Conn) usesRACK() bool { return c.is(useSACK) && !c.cfg.NoRACK }
 // noteDelivered takes steps 2 and 3 of §6.2: which transmission is the last of those that have arrived, its round trip time, and whether
 // something has come out of order.
 func (c *Conn) noteDelivered(f *flight, n *ackNews) {
-	if n.last.sent != 0 {
-		f.rackRTT = max(c.now.Sub(n.last.sent), leastRTT)
-		if f.rack.before(n.last) {
-			f.rack = n.last
-		}
-	}
+	c.noteLatest(f, n)
 	// "If Segment.end_seq < RACK.fack AND Segment.retransmitted is FALSE: RACK.reordering_seen = TRUE".
 	if n.timed && n.lowest.Before(n.fack) {
 		h := c.history()
 		h.reorderings++
 		h.degree = max(h.degree, (n.fack.minus(n.lowest)-1)/c.payloadMSS()+2)
+	}
+}
+
+// noteLatest takes the last transmission that has arrived, and its round trip time.
+func (c *Conn) noteLatest(f *flight, n *ackNews) {
+	if n.last.sent == 0 {
+		return
+	}
+	f.rackRTT = max(c.now.Sub(n.last.sent), leastRTT)
+	if f.rack.before(n.last) {
+		f.rack = n.last
 	}
 }
 
