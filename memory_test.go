@@ -29,39 +29,8 @@ func TestIdleMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A port of ours serves one connection to the server: we take as many addresses as that needs.
-	local := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + i/16000)}) }
-	var ours []netip.Addr
-	for i := 0; i < conns; i += 16000 {
-		ours = append(ours, local(i))
-	}
-	if err := a.Interfaces()[1].SetAddrs(prefixes(ours...)...); err != nil {
-		t.Fatal(err)
-	}
-	ends := make([]*weir.TCPConn, 0, 2*conns)
 	before, goroutines := heap(), runtime.NumGoroutine()
-	var one [1]byte
-	for i := range conns {
-		x, err := a.DialTCP(context.Background(), netip.AddrPortFrom(local(i), 0), netip.AddrPortFrom(addrB4, 80))
-		if err != nil {
-			t.Fatal(err)
-		}
-		y, err := l.AcceptTCP()
-		if err != nil {
-			t.Fatal(err)
-		}
-		ends = append(ends, x, y)
-	}
-	for i := 0; i < len(ends); i += 2 {
-		for _, k := range []int{i, i + 1} {
-			if _, err := ends[k].Write([]byte{7}); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := ends[k^1].Read(one[:]); err != nil || one[0] != 7 {
-				t.Fatal(one, err)
-			}
-		}
-	}
+	ends := establish(t, a, l, conns)
 	each := float64(heap()-before) / float64(len(ends))
 	t.Logf("%d endpoints, %.0f bytes each", len(ends), each)
 	if each > maxIdle {

@@ -71,6 +71,7 @@ const flowShards = 64
 // flowTable finds flows by key. Handshakes of listeners and connections in TIME-WAIT are records of the shard (see records), under its lock.
 type flowTable struct {
 	key    siphash.Key
+	locals localPorts // of connections
 	shards [flowShards]flowShard
 }
 
@@ -118,7 +119,15 @@ func (t *flowTable) insert(f *flow) bool {
 		return false
 	}
 	s.add(flowSlot{hash: slotHash(h), flow: f})
+	t.count(f, 1)
 	return true
+}
+
+// count counts a connection in locals; other flows it does not.
+func (t *flowTable) count(f *flow, n int) {
+	if _, ok := f.owner.(*TCP); ok {
+		t.locals.add(&f.key, n)
+	}
 }
 
 // remove takes f out; false if it is not in.
@@ -132,6 +141,7 @@ func (t *flowTable) remove(f *flow) bool {
 		return false
 	}
 	s.del(i)
+	t.count(f, -1)
 	return true
 }
 
@@ -146,6 +156,8 @@ func (t *flowTable) replace(old, new *flow) bool {
 		return false
 	}
 	s.slots[i].flow = new
+	t.count(old, -1)
+	t.count(new, 1)
 	return true
 }
 

@@ -1,9 +1,11 @@
 package stack
 
+import "slices"
+
 // flowSlots is the array of a flow table's shard: open addressing with linear probing, in which whoever is farther from its home goes
 // first ("Robin Hood"). A look-up so reads one cache line of four slots, rarely the next one, whether the flow is there or not, and the
-// owner's line only if 32 bits of the hash agree. Homes are in the order of hashes, so that the array may have any length and grows by a
-// quarter: it is never much larger than what is in it, and what moves is moved in order.
+// owner's line only if 32 bits of the hash agree. Homes are in the order of hashes, so that the array may have any length and grows by an
+// eighth: it is never much larger than what is in it, and what moves is moved in order.
 type flowSlots struct {
 	slots   []flowSlot
 	count   int
@@ -68,7 +70,7 @@ func (s *flowSlots) lookup(h uint64, k *flowKey) int {
 // add puts in what is not there yet.
 func (s *flowSlots) add(e flowSlot) {
 	if n := len(s.slots); 5*(s.count+1) > 4*n {
-		s.resize(n + n/4 + 8)
+		s.resize(n + n/8 + 8)
 	}
 	s.count++
 	s.put(e)
@@ -106,9 +108,11 @@ func (s *flowSlots) del(i int) {
 	}
 }
 
+// resize makes it n slots, or what more the allocator has to give for them.
 func (s *flowSlots) resize(n int) {
 	old := s.slots
-	s.slots = make([]flowSlot, n)
+	s.slots = slices.Grow([]flowSlot(nil), n)
+	s.slots = s.slots[:cap(s.slots)]
 	for _, e := range old {
 		if !e.free() {
 			s.put(e)

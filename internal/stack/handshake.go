@@ -235,6 +235,7 @@ func (h *handshake) accept(now sched.Time, seg *tcp.Segment, b *batch, sh *flowS
 	t.manner = h.manner
 	sh.forget(i)
 	sh.slots[i].flow = &t.flow
+	s.flows.locals.add(&h.key, 1)
 	t.inTable = true
 	sh.mu.Unlock()
 	t.takeFirst(seg)

@@ -19,11 +19,15 @@ import (
 func checkClosed(t testing.TB, s *Stack) {
 	t.Helper()
 	used, _ := s.Memory()
+	ports := 0
+	for i := range s.flows.locals.shards {
+		ports += len(s.flows.locals.shards[i].blocks) + len(s.flows.locals.shards[i].more)
+	}
 	for what, n := range map[string]int64{
 		"packets out": int64(s.Packets().Outstanding()), "bytes charged to the memory budget": used,
 		"flows in the table": int64(s.flows.len()), "requests pending": s.pending.Load(), "requests counted": s.asked.Load(),
 		"handshakes counted": s.openings.Load(), "orphans": s.orphans.Load(), "requests of Fast Open": int64(len(s.fast.pending)),
-		"bindings":            int64(len(s.binds.m)),
+		"bindings": int64(len(s.binds.m)), "ports counted": int64(ports), "listeners known": int64(len(s.listeners.m)),
 		"refusals remembered": s.refusals.Load(), "TIME-WAIT records": s.timeWaits.Load(), "ICMP sockets": int64(len(s.pings.list)),
 	} {
 		if n != 0 {

@@ -55,17 +55,18 @@ func (s *Stack) bindPort(b *bind) error {
 	return syscall.EADDRINUSE
 }
 
-// portInUse reports whether a connection, or the record of one, has the port and an address of a binding. Only who does without
-// SO_REUSEADDR asks.
+// portInUse reports whether a connection, be it one in TIME-WAIT, has the port and an address of a binding. Only who does without
+// SO_REUSEADDR asks; and only a wildcard has to look at every flow.
 func (s *Stack) portInUse(b *bind) (used bool) {
-	if b.addr.Port() == 0 {
+	switch {
+	case b.addr.Port() == 0:
 		return false
+	case !b.wildcard():
+		return s.flows.locals.used(b.addr)
 	}
 	look := func(k *flowKey) {
-		if k.proto == b.proto && k.localPort == b.addr.Port() {
-			local := bind{proto: k.proto, addr: k.localAddr()}
-			used = used || b.overlaps(&local)
-		}
+		local := bind{proto: k.proto, addr: k.localAddr()}
+		used = used || k.proto == b.proto && k.localPort == b.addr.Port() && b.overlaps(&local)
 	}
 	s.flows.each(func(f *flow) { look(&f.key) })
 	s.flows.eachRecord(func(k *flowKey, _ tcp.State) { look(k) })

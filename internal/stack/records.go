@@ -285,8 +285,10 @@ func (s *flowShard) dropRecord(i int) {
 // forget frees the record of slot i, which is then to be given to another, or freed.
 func (s *flowShard) forget(i int) {
 	all, n := s.records, s.slots[i].record
-	if all.slab.at(n).timeWait() {
+	if r := all.slab.at(n); r.timeWait() {
+		k := r.key(all)
 		all.stack.timeWaits.Add(-1)
+		all.stack.flows.locals.add(&k, -1)
 	}
 	all.free(n)
 	s.slots[i].record = 0

@@ -28,11 +28,15 @@ func (s *slab[T]) take() (uint32, *T) {
 	return n, s.at(n)
 }
 
-// give gives one back. With the last one the memory goes too.
+// give gives one back. With the last one the memory goes too, but for a chunk: handshakes may come one at a time.
 func (s *slab[T]) give(n uint32) {
-	if s.used--; s.used == 0 {
-		*s = slab[T]{}
-		return
+	s.used--
+	switch {
+	case s.used > 0:
+		s.freed = append(s.freed, n)
+	case len(s.chunks) > 1:
+		*s = slab[T]{chunks: []*[slabChunk]T{s.chunks[0]}}
+	default:
+		s.freed = s.freed[:0]
 	}
-	s.freed = append(s.freed, n)
 }

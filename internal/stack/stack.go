@@ -126,6 +126,7 @@ func New(c Config) *Stack {
 	s.log.init(s.timers, c.Trace)
 	s.inline = sched.OneGoroutine(c.Clock)
 	s.flows.init(siphash.Key{K0: c.Rand(), K1: c.Rand()})
+	s.flows.locals.key = siphash.Key{K0: c.Rand(), K1: c.Rand()}
 	s.portKey = siphash.Key{K0: c.Rand(), K1: c.Rand()}
 	s.binds.key = siphash.Key{K0: c.Rand(), K1: c.Rand()}
 	s.labelKey = siphash.Key{K0: c.Rand(), K1: c.Rand()}

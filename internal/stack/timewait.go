@@ -92,6 +92,7 @@ func (s *Stack) claimFlow(f *flow) (floor issFloor, ok bool) {
 	defer sh.mu.Unlock()
 	if i < 0 {
 		sh.add(flowSlot{hash: slotHash(h), flow: f})
+		s.flows.count(f, 1)
 		return issFloor{}, true
 	}
 	e := &sh.slots[i]
@@ -106,6 +107,7 @@ func (s *Stack) claimFlow(f *flow) (floor issFloor, ok bool) {
 	}
 	sh.forget(i)
 	e.flow = f
+	s.flows.count(f, 1)
 	return issFloor{w.NextISS(), true}, true
 }
 
