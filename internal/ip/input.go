@@ -9,13 +9,24 @@ import (
 )
 
 // inbound is one packet on its way in, and what has been found out about it: passed by pointer through the steps of input, which all run
-// before Input returns.
+// before Input returns. It is then kept for another one, with the last judgement.
 type inbound struct {
 	now      sched.Time
 	t        *Table
 	ifc      *Interface
 	c        *counters
 	batch    any
+	src, dst key
+	verdict  verdict
+	meta     Meta // what transport gets of it
+
+	judged judgement
+}
+
+// judgement is a verdict and all that it depends on, so that it holds for every packet of a flow until the configuration changes.
+type judgement struct {
+	t        *Table
+	ifc      *Interface
 	src, dst key
 	verdict  verdict
 }
@@ -34,7 +45,14 @@ const (
 // Input takes a packet that came in by an interface (p.Iface), joined or not. It owns p. Batch is handed through to Meta.Batch and
 // Error.Batch (the caller collects there what a batch of packets makes necessary); ip does not look at it.
 func (l *Layer) Input(now sched.Time, p *packet.Packet, batch any) {
-	in := inbound{now: now, batch: batch, t: l.table.Load(), c: l.count(int(p.Iface))}
+	in := l.inbounds.Get().(*inbound)
+	in.now, in.batch, in.t, in.c = now, batch, l.table.Load(), l.count(int(p.Iface))
+	l.input(in, p)
+	in.batch, in.meta.Batch = nil, nil
+	l.inbounds.Put(in)
+}
+
+func (l *Layer) input(in *inbound, p *packet.Packet) {
 	in.c.inReceives.Add(uint64(max(p.Segs, 1)))
 	in.ifc = in.t.Interface(int(p.Iface))
 	if in.ifc == nil || !in.ifc.Up {
@@ -44,9 +62,9 @@ func (l *Layer) Input(now sched.Time, p *packet.Packet, batch any) {
 	hdr, ok := p.Peek(wire.IPv4MinLen)
 	switch {
 	case ok && wire.IPVersion(hdr) == 4:
-		l.input4(&in, p, hdr)
+		l.input4(in, p, hdr)
 	case ok && wire.IPVersion(hdr) == 6:
-		l.input6(&in, p)
+		l.input6(in, p)
 	default:
 		drop(p, &in.c.inHdrErrors)
 	}
@@ -60,10 +78,15 @@ func drop(p *packet.Packet, counter *atomic.Uint64) {
 
 // judge sets the verdict by the packet's addresses. Source rules: RFC 1122 §3.2.1.3, RFC 4291 §2.7 and §2.5.
 func (in *inbound) judge(forward bool) {
+	if j := &in.judged; j.t == in.t && j.ifc == in.ifc && j.src == in.src && j.dst == in.dst {
+		in.verdict = j.verdict
+		return
+	}
 	in.verdict = in.destination(forward)
 	if in.verdict != rejected && !in.sourceAllowed() {
 		in.verdict = rejected
 	}
+	in.judged = judgement{in.t, in.ifc, in.src, in.dst, in.verdict}
 }
 
 func (in *inbound) destination(forward bool) verdict {

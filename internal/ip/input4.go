@@ -43,10 +43,9 @@ func (l *Layer) input4(in *inbound, p *packet.Packet, hdr []byte) {
 
 // deliver4 delivers a whole datagram.
 func (l *Layer) deliver4(in *inbound, p *packet.Packet, h wire.IPv4) {
-	m := l.meta()
+	m := &in.meta
 	*m = Meta{Src: h.Src(), Dst: h.Dst(), Protocol: h.Protocol(), TTL: h.TTL(), TOS: h.TOS(), Batch: in.batch}
 	l.deliver(in, p, m)
-	l.putMeta(m)
 }
 
 // options4 checks the options, of which the layer acts on none. Source routes are refused (RFC 7126 §4.3 and §4.4: drop); impossible

@@ -52,10 +52,9 @@ func (l *Layer) deliver6(in *inbound, p *packet.Packet, upper wire.Protocol) {
 		drop(p, &in.c.inDiscards)
 		return
 	}
-	m := l.meta()
+	m := &in.meta
 	*m = Meta{Src: h.Src(), Dst: h.Dst(), Protocol: upper, TTL: h.HopLimit(), TOS: h.TrafficClass(), Batch: in.batch}
 	l.deliver(in, p, m)
-	l.putMeta(m)
 }
 
 // extensions6 walks the extension headers of a packet for us, and delivers it or keeps it as a fragment.

@@ -73,7 +73,7 @@ type Layer struct {
 	table      atomic.Pointer[Table]
 	generation atomic.Uint64
 	timers     *sched.Timers
-	metas      sync.Pool // of *Meta: passed to functions, so they cannot live on the stack
+	inbounds   sync.Pool // of *inbound
 
 	reasm  reassembly
 	pmtu   pmtuCache
@@ -94,7 +94,7 @@ func New(c Config) *Layer {
 		c.TTL = defaultTTL
 	}
 	l := &Layer{cfg: c, timers: sched.NewTimers(c.Clock)}
-	l.metas.New = func() any { return new(Meta) }
+	l.inbounds.New = func() any { return new(inbound) }
 	l.table.Store(&Table{})
 	key := func() siphash.Key { return siphash.Key{K0: c.Rand(), K1: c.Rand()} }
 	l.ids.key = key()
@@ -120,12 +120,4 @@ func (l *Layer) Generation() uint64 { return l.generation.Load() }
 func (l *Layer) Close() {
 	l.timers.Stop()
 	l.reasm.close()
-}
-
-// meta takes a cleared Meta, which putMeta gives back.
-func (l *Layer) meta() *Meta { return l.metas.Get().(*Meta) }
-
-func (l *Layer) putMeta(m *Meta) {
-	m.Batch = nil
-	l.metas.Put(m)
 }

@@ -81,8 +81,12 @@ type idSource struct {
 
 // next returns the first of n identifications.
 func (s *idSource) next(path *Path, protocol wire.Protocol, n uint16) uint16 {
-	src, dst := path.Src.As4(), path.Dst.As4()
-	h := s.key.Sum([]byte{src[0], src[1], src[2], src[3], dst[0], dst[1], dst[2], dst[3], uint8(protocol)})
+	h := path.ids
+	if h == 0 {
+		src, dst := path.Src.As4(), path.Dst.As4()
+		h = s.key.Sum([]byte{src[0], src[1], src[2], src[3], dst[0], dst[1], dst[2], dst[3], uint8(protocol)})
+		path.ids = h
+	}
 	i := s.counters[h%uint64(len(s.counters))].Add(uint32(n)) - uint32(n)
 	return permute(uint16(i), h>>8)
 }

@@ -11,6 +11,8 @@ type Path struct {
 	Src, Dst netip.Addr
 	NextHop  netip.Addr // Dst if on link
 	MTU      int        // the path's: the interface's, or less if path-MTU discovery knows better
+
+	ids uint64 // idSource's hash, once Push has needed it: a Path is that of one protocol's packets; 0: not yet
 }
 
 // Path looks up the way to dst: longest prefix, then source address choice (src if valid and not unspecified: it must be ours, or the

@@ -9,6 +9,7 @@ type batch struct {
 	nlate  int
 	wakes  [32]wake
 	nwakes int
+	udp    lastUDP
 }
 
 type wake struct {
@@ -37,6 +38,10 @@ func (b *batch) wake(n Notifier, r Ready) {
 	}
 	if b == nil || b.nwakes == len(b.wakes) {
 		n.Notify(r)
+		return
+	}
+	if b.nwakes > 0 && b.wakes[b.nwakes-1].n == n {
+		b.wakes[b.nwakes-1].ready |= r
 		return
 	}
 	b.wakes[b.nwakes] = wake{n, r}

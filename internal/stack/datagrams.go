@@ -40,8 +40,14 @@ type datagrams struct {
 	ring    []queued
 	head, n int // of records
 	data    buffer.Buffer
-	charged int
+	charged int // to the memory budget: no less than held
 }
+
+// held is what the queue holds, in bytes of chunk capacity and records.
+func (d *datagrams) held() int { return d.n*recordSize + d.data.Footprint() }
+
+// prepaid is how many bytes are charged at once, as far as the limit lets, so that not each datagram touches the budget.
+const prepaid = 4 << 10
 
 // init is to be called before the first add.
 func (d *datagrams) init(s *Stack) {
@@ -51,8 +57,8 @@ func (d *datagrams) init(s *Stack) {
 
 // add moves what is unread of p into the queue, one datagram or (segment > 0) several; false, and nothing done, if the limit or the stack's
 // memory budget does not allow it. The limit does not concern what finds the queue empty: a large datagram that came in many fragments,
-// each in a chunk of its own, would else never be received. Held is what else counts towards the limit.
-func (d *datagrams) add(p *packet.Packet, src netip.AddrPort, segment uint16, limit, held int) bool {
+// each in a chunk of its own, would else never be received. Others is what else counts towards the limit.
+func (d *datagrams) add(p *packet.Packet, src netip.AddrPort, segment uint16, limit, others int) bool {
 	size, footprint := p.Unread()
 	small := size <= smallSize && segment == 0
 	copied := small || footprint > 2*size
@@ -64,8 +70,7 @@ func (d *datagrams) add(p *packet.Packet, src netip.AddrPort, segment uint16, li
 	default:
 		cost += footprint
 	}
-	held += d.charged
-	if held > 0 && held+cost > limit || !d.stack.memory.received.reserve(held, cost) {
+	if own := d.held(); own+others > 0 && own+others+cost > limit || !d.pay(own+cost, limit-others, others) {
 		return false
 	}
 	if d.n == len(d.ring) {
@@ -78,14 +83,31 @@ func (d *datagrams) add(p *packet.Packet, src netip.AddrPort, segment uint16, li
 		b, _ := p.Peek(size)
 		copy(g.small[:], b)
 	} else {
-		before := d.data.Footprint()
 		p.MoveUnread(&d.data, copied)
-		if now := d.data.Footprint() - before + recordSize; now != cost {
-			d.stack.memory.received.charge(now - cost)
-			cost = now
+		if more := d.held() - d.charged; more > 0 { // bytes that lay in the packet's block are in a chunk now
+			d.stack.memory.received.charge(more)
+			d.charged += more
 		}
 	}
-	d.charged += cost
+	return true
+}
+
+// pay charges for want bytes to be held, if the budget has as much, and if it can for some more up to most. Others is what the socket holds
+// elsewhere.
+func (d *datagrams) pay(want, most, others int) bool {
+	need := want - d.charged
+	if need <= 0 {
+		return true
+	}
+	m := &d.stack.memory.received
+	if more := min(max(need, prepaid), most-d.charged); more > need && m.reserve(d.charged+others, more) {
+		d.charged += more
+		return true
+	}
+	if !m.reserve(d.charged+others, need) {
+		return false
+	}
+	d.charged += need
 	return true
 }
 
@@ -140,7 +162,7 @@ func (d *datagrams) pop() (segs int) {
 
 // uncharge gives back what is charged for what is no longer there.
 func (d *datagrams) uncharge() {
-	held := d.n*recordSize + d.data.Footprint()
+	held := d.held()
 	d.stack.memory.received.charge(held - d.charged)
 	d.charged = held
 }

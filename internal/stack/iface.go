@@ -357,7 +357,10 @@ func (i *Interface) deliver(queue int, packets []*packet.Packet) {
 		return
 	}
 	s := i.stack
-	now := s.now()
+	now := packets[0].Received // where the device has asked the clock there is no need to
+	if now == 0 {
+		now = s.now()
+	}
 	depth := packets[0].Depth
 	i.count(packets)
 	if j := &i.joiners[uint(queue)%uint(len(i.joiners))]; i.info.Load().Offloads&link.RxJoined == 0 && j.busy.CompareAndSwap(false, true) {
@@ -434,6 +437,6 @@ func (s *Stack) transmit(iface int, p *packet.Packet) {
 		p.Release()
 		return
 	}
-	p.Iface = int32(iface)
+	p.Iface, p.Received = int32(iface), 0
 	i.queue(uint32(p.Queue)).offer(p)
 }

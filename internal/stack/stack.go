@@ -89,6 +89,7 @@ type Stack struct {
 	// groupCookies is Listener.cookiesUntil of all that share their port: which of a group takes an ACK may be another one than took the SYN.
 	groupCookies atomic.Int64
 	fast         fastOpen
+	udpChanges   atomic.Uint64 // of who takes which datagrams, among sockets
 	pings        pingTable
 	log          traceLog
 

@@ -169,4 +169,5 @@ func (u *UDP) SetTraffic(fn func(*Traffic)) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	fn(&u.traffic)
+	u.labelPort = 0
 }

@@ -58,6 +58,7 @@ type txQueue struct {
 	raw   []*packet.Packet // taken off the ring
 	ready []*packet.Packet // as the device wants them
 	sent  int              // of ready
+	seen  int              // unblocked, before the device was called
 	depth uint8            // of the flusher's deliveries
 }
 
@@ -105,7 +106,40 @@ func (q *txQueue) append(p *packet.Packet) {
 func (q *txQueue) push(p *packet.Packet, n int) {
 	q.ring.push(p)
 	q.bytes.Add(int64(n))
-	q.active.Store(true)
+	if !q.active.Load() {
+		q.active.Store(true)
+	}
+}
+
+// claim is append for packets whose sender flushes as soon as it has let go of its locks: where nothing is queued, they skip the queue. If it
+// answers true the sender is the flusher, and owes flushClaimed; else it owes flush.
+func (q *txQueue) claim(ps []*packet.Packet) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.closed || q.last:
+		q.iface.stats.txDropped.Add(uint64(len(ps)))
+		for _, p := range ps {
+			p.Release()
+		}
+	case q.busy || q.full || q.work():
+		for _, p := range ps {
+			q.push(p, p.Size())
+		}
+	default:
+		q.busy = true
+		q.seen = q.unblocked
+		q.raw = append(q.raw[:0], ps...)
+		return true
+	}
+	return false
+}
+
+// flushClaimed is flush for who holds a claim. No lock may be held.
+func (q *txQueue) flushClaimed() {
+	q.depth = 0
+	q.prepare()
+	q.run(max(1, flushBudget-q.write()))
 }
 
 // offer is append for packets that nobody waits with: without room they are dropped and counted.
@@ -229,7 +263,9 @@ func (q *txQueue) run(budget int) {
 				close(q.idle)
 				q.idle = nil
 			}
-			q.active.Store(q.work())
+			if active := q.work(); q.active.Load() != active {
+				q.active.Store(active)
+			}
 			if q.closed {
 				q.releaseReady()
 			}
@@ -243,10 +279,14 @@ func (q *txQueue) run(budget int) {
 		if q.sent == len(q.ready) {
 			q.take()
 		}
+		q.seen = q.unblocked
+		waiters := q.head != nil // who comes later is met by the next round
 		q.mu.Unlock()
 		q.prepare()
 		done += q.write()
-		q.resumeWaiters()
+		if waiters {
+			q.resumeWaiters()
+		}
 	}
 }
 
@@ -310,9 +350,6 @@ func (q *txQueue) write() int {
 		p.Depth = q.depth
 		bytes += uint64(p.Size())
 	}
-	q.mu.Lock()
-	unblocked := q.unblocked
-	q.mu.Unlock()
 	n, err := q.dev.WritePackets(q.index, batch)
 	for _, p := range batch[n:] {
 		bytes -= uint64(p.Size())
@@ -321,7 +358,7 @@ func (q *txQueue) write() int {
 	q.iface.stats.txBytes.Add(bytes)
 	if n < len(batch) && err == link.ErrFull {
 		q.mu.Lock()
-		q.full = q.unblocked == unblocked
+		q.full = q.unblocked == q.seen
 		q.mu.Unlock()
 	} else if n < len(batch) {
 		q.iface.stats.txDropped.Add(uint64(len(batch) - n))

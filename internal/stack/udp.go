@@ -31,10 +31,14 @@ type UDP struct {
 	limit   int       // of both queues
 	err     error     // from ICMP, reported once
 	traffic Traffic
-	path    ip.Path
+	path    ip.Path // of the last datagram
 	pathGen uint64
-	closed  bool
-	waiting bool // on a transmit queue's waiting list
+	label   uint32 // its flow label,
+	// which is for this port and path; 0: not known.
+	labelPort uint16
+	toPeer    bool // path is that to a connected socket's peer
+	closed    bool
+	waiting   bool // on a transmit queue's waiting list
 
 	// The reader's, so that it meets who delivers only when out is empty.
 	read sync.Mutex // taken before mu
@@ -69,6 +73,7 @@ func (s *Stack) ConnectUDP(u *UDP, remote netip.AddrPort, b Bound) error {
 	if _, err := s.insertFlow(&u.flow, protoUDP, &b); err != nil {
 		return err
 	}
+	s.udpChanges.Add(1)
 	return u.unlessClosed()
 }
 
@@ -91,6 +96,7 @@ func (s *Stack) ListenUDP(u *UDP, addr netip.AddrPort, o ListenOptions) error {
 	if err := s.bindPort(&u.bind); err != nil {
 		return err
 	}
+	s.udpChanges.Add(1)
 	return u.unlessClosed()
 }
 
@@ -165,6 +171,7 @@ func (u *UDP) Close() error {
 	} else {
 		u.stack.binds.remove(&u.bind)
 	}
+	u.stack.udpChanges.Add(1)
 	for i := range left {
 		u.bequeath(&left[i])
 		u.stack.stats.udpUnread.Add(uint64(left[i].drop()))

@@ -126,7 +126,7 @@ const lazy = 8 << 10
 
 // settle gives back what is charged for datagrams that have been read, if it is much or the last; u.read is held.
 func (u *UDP) settle() {
-	if u.out.n == 0 || u.out.charged-u.out.n*recordSize-u.out.data.Footprint() > lazy {
+	if u.out.n == 0 || u.out.charged-u.out.held() > lazy {
 		u.out.uncharge()
 		u.outHeld.Store(int64(u.out.charged))
 	}
@@ -184,11 +184,7 @@ func (s *Stack) deliverUDP(now sched.Time, p *packet.Packet, m *ip.Meta, b *batc
 	size, _ := p.Unread()
 	segs := uint64(segments(size, int(segment)))
 	s.stats.udpIn.Add(segs)
-	owner, _ := s.flows.find(&k)
-	if owner == nil {
-		owner = s.binds.find(protoUDP, dst, k.remoteAddr(), m.Iface, m.Foreign)
-	}
-	switch o := owner.(type) {
+	switch o := s.udpOwner(&k, dst, m, b).(type) {
 	case *UDP:
 		o.take(p, src, m.TTL, segment, b)
 	case *UDPRequest:
@@ -202,6 +198,31 @@ func (s *Stack) deliverUDP(now sched.Time, p *packet.Packet, m *ip.Meta, b *batc
 	}
 	p.Release()
 	return true
+}
+
+// lastUDP is the socket that took the last datagram of a batch, and what made it that one: most that come are of the same flow.
+type lastUDP struct {
+	sock    *UDP
+	key     flowKey
+	iface   int
+	foreign bool
+	changes uint64 // Stack.udpChanges before it was looked up
+}
+
+// udpOwner finds whose datagram it is, nil if nobody's.
+func (s *Stack) udpOwner(k *flowKey, dst netip.AddrPort, m *ip.Meta, b *batch) flowOwner {
+	changes := s.udpChanges.Load()
+	if l := &b.udp; l.sock != nil && l.changes == changes && l.iface == m.Iface && l.foreign == m.Foreign && l.key == *k {
+		return l.sock
+	}
+	owner, _ := s.flows.find(k)
+	if owner == nil {
+		owner = s.binds.find(protoUDP, dst, k.remoteAddr(), m.Iface, m.Foreign)
+	}
+	if u, ok := owner.(*UDP); ok {
+		b.udp = lastUDP{u, *k, m.Iface, m.Foreign, changes}
+	}
+	return owner
 }
 
 // drop releases p and reports that it is taken care of.

@@ -118,6 +118,7 @@ func (r *UDPRequest) handOver(u *UDP) error {
 		return syscall.ECONNABORTED
 	}
 	r.gone = true
+	s.udpChanges.Add(1)
 	u.in.take(&r.queue)
 	r.drop()
 	return nil

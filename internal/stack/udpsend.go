@@ -15,9 +15,10 @@ import (
 // WriteTo sends a datagram. Errors: EMSGSIZE, ENETUNREACH, one that an ICMP message brought (once), ErrWouldBlock while the transmit
 // queue is full, net.ErrClosed.
 func (u *UDP) WriteTo(p []byte, dst netip.AddrPort) error {
-	ds := [1]Datagram{{Data: p, Addr: dst}}
-	_, err := u.write(ds[:])
-	return err
+	if !dst.IsValid() {
+		return syscall.EINVAL
+	}
+	return u.writeOne(&Datagram{Data: p, Addr: dst})
 }
 
 // Write is WriteTo to the remote address of a connected socket.
@@ -25,72 +26,171 @@ func (u *UDP) Write(p []byte) error {
 	if !u.connected {
 		return syscall.EDESTADDRREQ
 	}
-	return u.WriteTo(p, u.flow.key.remoteAddr())
+	return u.writeOne(&Datagram{Data: p})
+}
+
+func (u *UDP) writeOne(d *Datagram) error {
+	u.mu.Lock()
+	out, err := u.packet(d)
+	claimed := err == nil && out.q != nil && out.q.claim([]*packet.Packet{out.p})
+	u.mu.Unlock()
+	if err == nil {
+		u.stack.stats.udpOut.Add(uint64(out.segs))
+	}
+	switch {
+	case claimed:
+		out.q.flushClaimed()
+	case err == nil || err == ErrWouldBlock: // who waits for room flushes, too: see txQueue.wait
+		u.stack.flushAll()
+	}
+	return err
 }
 
 // WriteBatch sends datagrams, and says how many. If that is not all of them, the error says why the next was not sent: errors as WriteTo's,
 // and EINVAL for a Segment that is out of range. Datagrams that follow upon one another and differ in nothing but their bytes (and, the last
 // of them, in being shorter) leave as one super-segment.
-func (u *UDP) WriteBatch(ds []Datagram) (n int, err error) { return u.write(ds) }
-
-func (u *UDP) write(ds []Datagram) (n int, err error) {
-	s := u.stack
-	segs := 0
+func (u *UDP) WriteBatch(ds []Datagram) (n int, err error) {
+	var w outgoing
 	u.mu.Lock()
 	for n < len(ds) {
-		var m, k int
-		if m, k, err = u.send(ds[n:]); err != nil {
+		var out outbound
+		if out, err = u.packets(ds[n:]); err != nil {
 			break
 		}
-		n += m
-		segs += k
+		n += out.n
+		w.add(out)
 	}
+	claimed := w.queue()
 	u.mu.Unlock()
-	if segs > 0 {
-		s.stats.udpOut.Add(uint64(segs))
+	if w.segs > 0 {
+		u.stack.stats.udpOut.Add(uint64(w.segs))
 	}
-	if segs > 0 || err == ErrWouldBlock { // who waits for room flushes, too: see txQueue.wait
-		s.flushAll()
+	if claimed {
+		w.q.flushClaimed()
+	}
+	if w.queued || err == ErrWouldBlock {
+		u.stack.flushAll()
 	}
 	return n, err
 }
 
-// send sends the first datagram, and those behind it that can go with it: n of ds, which are segs of the wire; u.mu is held.
-func (u *UDP) send(ds []Datagram) (n, segs int, err error) {
-	s, d := u.stack, &ds[0]
-	dst := d.Addr
-	if u.connected && !dst.IsValid() {
-		dst = u.flow.key.remoteAddr()
+// outbound is a packet with all its headers, and its queue. Both are nil of what left in fragments.
+type outbound struct {
+	q       *txQueue
+	p       *packet.Packet
+	n, segs int // of a batch, and of the wire
+}
+
+// outgoing is what one call sends, collected for the queue.
+type outgoing struct {
+	q      *txQueue
+	ps     [16]*packet.Packet
+	n      int // of ps
+	bytes  int
+	segs   int
+	queued bool // some are in a queue and not flushed
+}
+
+// add collects a packet, and queues what was collected when it is much or this goes another way; the socket's lock is held.
+func (w *outgoing) add(o outbound) {
+	w.segs += o.segs
+	if o.q != w.q || w.n == len(w.ps) || w.bytes > txBurst {
+		w.put()
 	}
-	path, err := u.way(dst)
+	if o.q == nil {
+		w.queued = true
+		return
+	}
+	w.q, w.ps[w.n] = o.q, o.p
+	w.n++
+	w.bytes += o.p.Size()
+}
+
+// put queues what was collected.
+func (w *outgoing) put() {
+	for _, p := range w.ps[:w.n] {
+		w.q.append(p)
+	}
+	w.queued = w.queued || w.n > 0
+	w.q, w.n, w.bytes = nil, 0, 0
+}
+
+// queue queues the last of it, and answers true if its queue is the caller's to flush by flushClaimed.
+func (w *outgoing) queue() bool {
+	if w.n == 0 {
+		return false
+	}
+	if w.q.claim(w.ps[:w.n]) {
+		return true
+	}
+	w.queued = true
+	return false
+}
+
+// packet makes the packet of a datagram, or of one with a Segment; u.mu is held.
+func (u *UDP) packet(d *Datagram) (outbound, error) {
+	path, port, err := u.way(d.Addr)
 	if err != nil {
-		return 0, 0, err
+		return outbound{}, err
 	}
-	size, segment := len(d.Data), d.Segment
-	if n = 1; segment == 0 {
-		if n, size = u.alike(ds, path); n > 1 {
-			segment = len(d.Data)
-		}
+	size := len(d.Data)
+	if err := checkSize(size, d.Segment, path); err != nil {
+		return outbound{}, err
 	}
-	if err := checkSize(size, segment, path); err != nil {
-		return 0, 0, err
+	q, err := u.room(path, port)
+	if err != nil {
+		return outbound{}, err
 	}
-	i := s.iface(path.Iface)
+	p := u.stack.cfg.Packets.Get()
+	p.Place(d.Data)
+	return u.outbound(q, p, path, port, size, d.Segment, d.ECN)
+}
+
+// packets makes the packet of the first of a batch, and of those behind it that can go with it; u.mu is held.
+func (u *UDP) packets(ds []Datagram) (outbound, error) {
+	first := &ds[0]
+	if first.Segment != 0 || len(ds) == 1 || len(ds[1].Data) > len(first.Data) {
+		return u.packet(first)
+	}
+	path, port, err := u.way(first.Addr)
+	if err != nil {
+		return outbound{}, err
+	}
+	n, size := alike(ds, path)
+	if n == 1 {
+		return u.packet(first)
+	}
+	q, err := u.room(path, port)
+	if err != nil {
+		return outbound{}, err
+	}
+	p := u.stack.cfg.Packets.Get()
+	c := u.stack.cfg.Packets.Buffers().Get(size)
+	at := 0
+	for i := range ds[:n] {
+		at += copy(c.Data()[at:], ds[i].Data)
+	}
+	p.Data().AppendChunk(c, 0, size, false)
+	out, err := u.outbound(q, p, path, port, size, len(first.Data), first.ECN)
+	out.n = n
+	return out, err
+}
+
+// room is the queue for a flow's path; u.mu is held. ErrWouldBlock: it is full, and u waits.
+func (u *UDP) room(path *ip.Path, port uint16) (*txQueue, error) {
+	i := u.stack.iface(path.Iface)
 	if i == nil {
-		return 0, 0, syscall.ENETUNREACH
+		return nil, syscall.ENETUNREACH
 	}
-	q := i.queue(u.queueHash(i, path, dst.Port()))
-	if !q.room() {
-		u.waiting = u.waiting || q.wait(u)
-		if !u.waiting {
-			return 0, 0, syscall.ENETDOWN
-		}
-		return 0, 0, ErrWouldBlock
+	q := i.queue(u.queueHash(i, path, port))
+	if q.room() {
+		return q, nil
 	}
-	p := s.cfg.Packets.Get()
-	fill(p, ds[:n], size)
-	segs = segments(size, segment)
-	return n, segs, u.transmit(q, p, path, dst.Port(), size, segment, d.ECN)
+	u.waiting = u.waiting || q.wait(u)
+	if !u.waiting {
+		return nil, syscall.ENETDOWN
+	}
+	return nil, ErrWouldBlock
 }
 
 // queueHash chooses the transmit queue of a datagram's flow; u.mu is held.
@@ -98,16 +198,16 @@ func (u *UDP) queueHash(i *Interface, path *ip.Path, dstPort uint16) uint32 {
 	if len(i.queues) == 1 {
 		return 0
 	}
-	k := makeKey(protoUDP, netip.AddrPortFrom(path.Src, u.LocalAddr().Port()), netip.AddrPortFrom(path.Dst, dstPort), 0)
+	k := makeKey(protoUDP, netip.AddrPortFrom(path.Src, u.port()), netip.AddrPortFrom(path.Dst, dstPort), 0)
 	return u.stack.flowHash(&k)
 }
 
 // alike returns how many of ds, from the first on, can leave as one super-segment, and their size.
-func (u *UDP) alike(ds []Datagram, path *ip.Path) (n, size int) {
+func alike(ds []Datagram, path *ip.Path) (n, size int) {
 	first := &ds[0]
 	segment := len(first.Data)
 	size = segment
-	if len(ds) == 1 || segment == 0 || checkSize(size, segment, path) != nil {
+	if segment == 0 || checkSize(size, segment, path) != nil {
 		return 1, size
 	}
 	for n = 1; n < min(len(ds), packet.SentUDPSegs); n++ {
@@ -136,60 +236,67 @@ func checkSize(size, segment int, path *ip.Path) error {
 	return nil
 }
 
-// fill makes the payloads of ds, of size bytes in all, that of p.
-func fill(p *packet.Packet, ds []Datagram, size int) {
-	if len(ds) == 1 {
-		p.Place(ds[0].Data)
-		return
-	}
-	data := p.Data()
-	c := p.Pool().Buffers().Get(size)
-	at := 0
-	for i := range ds {
-		at += copy(c.Data()[at:], ds[i].Data)
-	}
-	data.AppendChunk(c, 0, size, false)
-}
-
-// transmit puts the headers on a datagram, or a super-segment, and queues it; u.mu is held.
-func (u *UDP) transmit(q *txQueue, p *packet.Packet, path *ip.Path, dstPort uint16, size, segment int, ecn uint8) error {
+// outbound puts the headers on a datagram or a super-segment; u.mu is held. What has to be fragmented it sends.
+func (u *UDP) outbound(q *txQueue, p *packet.Packet, path *ip.Path, port uint16, size, segment int, ecn uint8) (outbound, error) {
 	s := u.stack
 	is4 := path.Dst.Is4()
+	out := outbound{q: q, p: p, n: 1, segs: 1}
 	h := p.Push(packet.Transport, wire.UDPLen)
 	length := wire.UDPLen + size
-	wire.PutUDP(h, wire.UDPFields{SrcPort: u.LocalAddr().Port(), DstPort: dstPort, Length: length})
+	wire.PutUDP(h, wire.UDPFields{SrcPort: u.port(), DstPort: port, Length: length})
 	s.partial(p, path, protoUDP, h, udpChecksum, length)
-	header := u.header(path, dstPort, ecn)
+	header := u.header(path, port, ecn)
 	if segment > 0 && size > segment {
 		p.GSO = packet.GSOUDP6
 		if is4 {
 			p.GSO = packet.GSOUDP4
 		}
-		p.GSOSize, p.Segs = uint16(segment), uint16(segments(size, segment))
+		out.segs = segments(size, segment)
+		p.GSOSize, p.Segs = uint16(segment), uint16(out.segs)
 		header.DF = true // RFC 6864 §4.1: so that the identifications of what it is cut into mean nothing
 	} else if length+headerSize(is4)-20 > path.MTU {
-		return s.ip.Send(s.now(), p, path, header)
+		return outbound{n: 1, segs: 1}, s.ip.Send(s.now(), p, path, header)
 	}
 	s.ip.Push(p, path, header)
-	q.append(p)
-	return nil
+	return out, nil
 }
 
-// way returns the path for a datagram, or why there is none; u.mu is held.
-func (u *UDP) way(dst netip.AddrPort) (*ip.Path, error) {
+// port is our port.
+func (u *UDP) port() uint16 {
+	if u.connected {
+		return u.flow.key.localPort
+	}
+	return u.bind.addr.Port()
+}
+
+// way returns the path and the port for a datagram, or why there is none; u.mu is held. The zero AddrPort is a connected socket's peer.
+func (u *UDP) way(dst netip.AddrPort) (*ip.Path, uint16, error) {
 	if u.closed {
-		return nil, net.ErrClosed
+		return nil, 0, net.ErrClosed
 	}
 	if err := u.err; err != nil {
 		u.err = nil
 		u.event.Store(false)
-		return nil, err
-	}
-	if !dst.IsValid() || dst.Port() == 0 {
-		return nil, syscall.EINVAL
+		return nil, 0, err
 	}
 	gen := u.stack.ip.Generation()
-	addr, zone, err := u.stack.unzoned(dst.Addr())
+	if u.connected && !dst.IsValid() {
+		if u.pathGen == gen && u.toPeer {
+			return &u.path, u.flow.key.remotePort, nil
+		}
+		dst = u.flow.key.remoteAddr()
+	}
+	if !dst.IsValid() || dst.Port() == 0 {
+		return nil, 0, syscall.EINVAL
+	}
+	path, err := u.lookUp(dst.Addr(), gen)
+	u.toPeer = u.connected && err == nil && dst == u.flow.key.remoteAddr()
+	return path, dst.Port(), err
+}
+
+// lookUp returns the path to an address; u.mu is held.
+func (u *UDP) lookUp(dst netip.Addr, gen uint64) (*ip.Path, error) {
+	addr, zone, err := u.stack.unzoned(dst)
 	if err != nil {
 		return nil, err
 	}
@@ -214,15 +321,26 @@ func (u *UDP) way(dst netip.AddrPort) (*ip.Path, error) {
 		return nil, err
 	}
 	u.path, u.pathGen = path, gen
+	u.labelPort = 0
 	return &u.path, nil
 }
 
 // header is the IP header of a datagram; u.mu is held.
-func (u *UDP) header(path *ip.Path, dstPort uint16, ecn uint8) ip.Header {
-	var w manner
-	k := makeKey(protoUDP, netip.AddrPortFrom(path.Src, u.LocalAddr().Port()), netip.AddrPortFrom(path.Dst, dstPort), 0)
-	w.use(u.stack, &k, u.traffic)
-	return w.header(protoUDP, cmp.Or(ecn, u.traffic.TOS))
+func (u *UDP) header(path *ip.Path, port uint16, ecn uint8) ip.Header {
+	h := ip.Header{Protocol: protoUDP, TTL: u.traffic.TTL, TOS: u.traffic.TOS}
+	if ecn != 0 {
+		h.TOS = h.TOS&^ecnBits | ecn&ecnBits
+	}
+	if !path.Dst.Is4() {
+		if u.labelPort != port {
+			var w manner
+			k := makeKey(protoUDP, netip.AddrPortFrom(path.Src, u.port()), netip.AddrPortFrom(path.Dst, port), 0)
+			w.use(u.stack, &k, u.traffic)
+			u.label, u.labelPort = w.label>>12, port
+		}
+		h.FlowLabel = u.label
+	}
+	return h
 }
 
 // maxDatagram is the largest payload that the 16-bit lengths of UDP and IPv4 allow.
