@@ -1,8 +1,7 @@
 package weir_test
 
 import (
-	"context"
-	"net/netip"
+	"fmt"
 	"sync/atomic"
 	"testing"
 
@@ -10,37 +9,90 @@ import (
 	"github.com/weirnet/weir/link/pipe"
 )
 
-// BenchmarkUDPFlood sends datagrams of 64 bytes as fast as it goes to a reader on a goroutine of its own. The time is that of a Write;
-// delivered/s counts those that were read.
+// floodLinks are the pipes that datagrams are sent over.
+var floodLinks = []struct {
+	name string
+	o    pipe.Options
+}{{"super-segments", pipe.Options{}}, {"packets", pipe.Options{NoOffload: true}}}
+
+// BenchmarkUDPFlood sends datagrams of 64 bytes as fast as it goes, batch of them a call, to a reader on a goroutine of its own. The time is
+// that for a datagram to be sent; delivered/s counts those that were read.
 func BenchmarkUDPFlood(b *testing.B) {
-	for name, o := range map[string]pipe.Options{"offloads": {MTU: 65535}, "packets": {NoOffload: true}} {
-		b.Run(name, func(b *testing.B) {
-			s, d := newPair(b, weir.Config{}, o)
-			u, err := d.ListenUDP(netip.AddrPortFrom(addrB4, 9))
-			if err != nil {
-				b.Fatal(err)
-			}
-			c, err := s.DialUDP(context.Background(), netip.AddrPort{}, netip.AddrPortFrom(addrB4, 9))
-			if err != nil {
-				b.Fatal(err)
-			}
-			var read atomic.Int64
-			go func() {
-				p := make([]byte, 2048)
-				for {
-					if _, err := u.Read(p); err != nil {
-						return
+	for _, l := range floodLinks {
+		for _, batch := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%s/%d", l.name, batch), func(b *testing.B) {
+				s, d := newPair(b, weir.Config{}, l.o)
+				x, y := udpSockets(b, s, d)
+				var read atomic.Int64
+				go drainUDP(y, batch, &read)
+				out := datagrams(batch, 64)
+				for b.Loop() {
+					var err error
+					if batch == 1 {
+						_, err = x.Write(out[0].Data)
+					} else {
+						_, err = x.WriteBatch(out)
 					}
-					read.Add(1)
+					if err != nil {
+						b.Fatal(err)
+					}
 				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/datagram")
+				b.ReportMetric(float64(read.Load())/b.Elapsed().Seconds(), "delivered/s")
+			})
+		}
+	}
+}
+
+// drainUDP reads, batch datagrams a call, until there is an error.
+func drainUDP(u *weir.UDPConn, batch int, read *atomic.Int64) {
+	in := datagrams(batch, 2048)
+	for {
+		n, err := 1, error(nil)
+		if batch == 1 {
+			_, err = u.Read(in[0].Data)
+		} else {
+			n, err = u.ReadBatch(in)
+		}
+		if err != nil {
+			return
+		}
+		read.Add(int64(n))
+	}
+}
+
+// TestUDPFloodAccounts floods a reader on another goroutine with all kinds of calls. What was sent is read, or counted as dropped.
+func TestUDPFloodAccounts(t *testing.T) {
+	for _, l := range floodLinks {
+		for _, batch := range []int{1, 64} {
+			s, d := newPair(t, weir.Config{}, l.o)
+			x, y := udpSockets(t, s, d)
+			y.SetReadBuffer(64 << 10)
+			var read atomic.Int64
+			over := make(chan struct{})
+			go func() {
+				defer close(over)
+				drainUDP(y, batch, &read)
 			}()
-			p := make([]byte, 64)
-			for b.Loop() {
-				if _, err := c.Write(p); err != nil {
-					b.Fatal(err)
+			out := datagrams(batch, 64)
+			sent := 0
+			for range 20_000 / batch {
+				if _, err := x.WriteBatch(out); err != nil {
+					t.Fatal(err)
 				}
+				if _, err := x.Write(out[0].Data); err != nil {
+					t.Fatal(err)
+				}
+				sent += batch + 1
 			}
-			b.ReportMetric(float64(read.Load())/b.Elapsed().Seconds(), "delivered/s")
-		})
+			outs := s.Stats().UDP.DatagramsOut
+			s.Close() // what a queue's helper still has is sent before
+			y.Close()
+			<-over
+			st := d.Stats().UDP
+			if got := uint64(read.Load()) + st.Overflow + st.Unread; outs != uint64(sent) || st.DatagramsIn != uint64(sent) || got != uint64(sent) {
+				t.Errorf("%s, %d a call: %d sent, %d read, %+v", l.name, batch, sent, read.Load(), st)
+			}
+		}
 	}
 }

@@ -187,6 +187,39 @@ func TestJoinUDPFlows(t *testing.T) {
 	}
 }
 
+// A clone of a super-segment is cut as the original is, in every state of the checksum.
+func TestSplitUDPClones(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		for _, state := range []packet.Checksum{packet.ChecksumNone, packet.ChecksumPartial, packet.ChecksumVerified} {
+			pool := pools(t)
+			p := outbound(pool, udpBytes(v6, pattern(1000, 0), 1), true, 300)
+			if p.Checksum = state; state == packet.ChecksumNone { // which for a super-segment means that it has none
+				wire.UDP(p.Header(packet.Transport)).SetChecksum(0)
+			}
+			q := p.Clone()
+			a := Split(pool, p, nil)
+			q.Deliverable() // as it crosses a pipe
+			b := Split(pool, q, nil)
+			if len(a) != 4 || len(b) != 4 {
+				t.Fatalf("%d and %d datagrams", len(a), len(b))
+			}
+			for i := range a {
+				x, y := flatten(a[i]), flatten(b[i])
+				if !bytes.Equal(x, y) {
+					t.Errorf("v6 %v, state %d, datagram %d:\n%x\n%x", v6, state, i, x, y)
+				}
+				if state != packet.ChecksumNone {
+					verifyWire(t, x)
+				} else if n := len(x) - len(pattern(300, 0)); i < 3 && (x[n-1] != 0 || x[n-2] != 0) {
+					t.Error("a checksum where there was none")
+				}
+			}
+			releaseAll(a)
+			releaseAll(b)
+		}
+	}
+}
+
 // A super-segment that would be more datagrams than there may be, or says nothing of their size, goes nowhere.
 func TestSplitUDPHostile(t *testing.T) {
 	pool := pools(t)

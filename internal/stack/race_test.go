@@ -240,8 +240,18 @@ func (w *live) talkUDP() {
 		for k, u := range ends {
 			to := ends[1-k].LocalAddr()
 			w.wg.Go(func() {
+				ds := room(3, 1000)
 				for n := 0; ; n++ {
-					if err := u.WriteTo(make([]byte, n%3000), to); err == ErrWouldBlock {
+					err := u.WriteTo(make([]byte, n%3000), to)
+					if n%2 == 0 {
+						for i := range ds {
+							ds[i].Addr, ds[i].Segment = to, 0
+						}
+						_, err = u.WriteBatch(ds)
+						u.SetGRO(n%4 == 0)
+						_, _ = u.ReadBatch(ds[:n%3])
+					}
+					if err == ErrWouldBlock {
 						<-u.Notifier().(signal)
 					} else if err != nil && err != syscall.ECONNREFUSED && err != syscall.EMSGSIZE {
 						return

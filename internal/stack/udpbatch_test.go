@@ -7,8 +7,11 @@ import (
 	"net/netip"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/weirnet/weir/link"
+	"github.com/weirnet/weir/link/capture"
+	"github.com/weirnet/weir/link/emul"
 	"github.com/weirnet/weir/link/pipe"
 	"github.com/weirnet/weir/packet"
 	"github.com/weirnet/weir/wire"
@@ -100,6 +103,43 @@ func TestUDPBatch(t *testing.T) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// A link that is emulated, and one that is recorded, carry single datagrams: they arrive as they were sent, and are so recorded.
+func TestUDPBatchOverWrappedDevices(t *testing.T) {
+	var file bytes.Buffer
+	for name, wrap := range map[string]func(link.Device) link.Device{
+		"emul":    func(d link.Device) link.Device { return emul.Wrap(d, emul.Config{Delay: time.Millisecond}) },
+		"capture": func(d link.Device) link.Device { return capture.Wrap(d, &file) },
+	} {
+		da, db := pipe.New(pipe.Options{})
+		w := joinWorld(t, wrap(da), db, Config{}, Config{})
+		client, server := udpPair(t, w)
+		ds := room(10, 300)
+		for i := range ds {
+			copy(ds[i].Data, fmt.Sprintf("datagram number %d", i))
+		}
+		if n, err := client.WriteBatch(ds); n != len(ds) || err != nil {
+			t.Fatal(n, err)
+		}
+		for w.clock.Step() {
+		}
+		in := room(11, 1000)
+		if n, err := server.ReadBatch(in); n != len(ds) || err != nil {
+			t.Fatalf("%s: %d read: %v", name, n, err)
+		}
+		for i := range ds {
+			if !bytes.Equal(in[i].Data[:in[i].N], ds[i].Data) {
+				t.Errorf("%s: datagram %d differs", name, i)
+			}
+		}
+	}
+	for i := range 10 { // a record has headers of its own: the UDP header with its length is right before the payload
+		at := bytes.Index(file.Bytes(), fmt.Appendf(nil, "datagram number %d\x00", i))
+		if at < 28 || wire.UDP(file.Bytes()[at-8:at]).Length() != 308 || wire.IPv4(file.Bytes()[at-28:at-8]).TotalLen() != 328 {
+			t.Errorf("datagram %d is not recorded as one", i)
 		}
 	}
 }
