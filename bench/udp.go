@@ -54,7 +54,7 @@ func floodSample(w world, o options, flood func(calls int) int64, take func(*ato
 	for end := time.Now().Add(warmUp(o)); time.Now().Before(end); {
 		sent += flood(64)
 	}
-	from, sentFrom := received.Load(), sent
+	from := received.Load()
 	m, err := startMeter(o)
 	if err != nil {
 		return sample{}, err
@@ -64,10 +64,9 @@ func floodSample(w world, o options, flood func(calls int) int64, take func(*ato
 	}
 	n := received.Load() - from
 	u := m.stop()
-	inTime := sent - sentFrom
 	lost := sent - settle(&received)
 	r := sample{Value: u.perSecond(n), More: map[string]float64{
-		lossShare:   100 * (1 - float64(n)/float64(max(1, inTime))),
+		lossShare:   100 * float64(lost) / float64(max(1, sent)),
 		allocsPerOp: float64(u.objects) / float64(max(1, n)),
 	}}
 	r.Note = fmt.Sprintf("%.0f%% lost", r.More[lossShare])
