@@ -28,12 +28,17 @@ func (w *gvisorTUN) listen(port uint16) (net.Listener, error) {
 	return gonet.ListenTCP(w.b, gvisorAddr(hostB, port), ipv4.ProtocolNumber)
 }
 
-func openGvisorFdbased(options) (world, error) {
+func openGvisorFdbased(options) (world, error) { return gvisorFdbased(false) }
+
+func openGvisorFdbasedGRO(options) (world, error) { return gvisorFdbased(true) }
+
+// gvisorFdbased has GRO verify the checksums if there is GRO: the headers of what it has joined are no longer right.
+func gvisorFdbased(gro bool) (world, error) {
 	fd, err := openTUN(0)
 	if err != nil {
 		return nil, err
 	}
-	ep, err := fdbased.New(&fdbased.Options{FDs: []int{fd}, MTU: 1500, GRO: true, RXChecksumOffload: true})
+	ep, err := fdbased.New(&fdbased.Options{FDs: []int{fd}, MTU: 1500, GRO: gro, RXChecksumOffload: gro})
 	if err != nil {
 		return nil, err
 	}

@@ -125,7 +125,7 @@ func bulkTests() []test {
 func tunTests() []test {
 	one := func(id, title string, reverse bool) test {
 		return test{id: "tun/" + id, work: "tun", options: options{Reverse: reverse},
-			entries: over("weir/tun", "gvisor/fdbased", "gvisor/vnet", "kernel/veth"),
+			entries: over("weir/tun", "gvisor/fdbased", "gvisor/fdbased-gro", "gvisor/vnet", "kernel/veth"),
 			rows: []row{
 				{title: title + " over TUN, MTU 1500", unit: "GB/s", asks: []ask{{times: 10, peer: "gvisor/fdbased"}, {times: 1.35, peer: "gvisor/vnet"}}},
 				{title: "… processor time, kernel's included", key: cpuPerGB, unit: "s/GB", lower: true, asks: []ask{{times: .75, peer: "gvisor/vnet"}}},
@@ -133,7 +133,7 @@ func tunTests() []test {
 	}
 	plain := func(id, title, limit, tcp string, reverse bool) test {
 		return test{id: "tun/plain-" + id, work: "tun", options: options{MTU: 1500, Reverse: reverse},
-			entries: over("weir/tun-plain", limit, tcp, "gvisor/fdbased"),
+			entries: over("weir/tun-plain", limit, tcp, "gvisor/fdbased", "gvisor/fdbased-gro"),
 			rows:    []row{{title: title + " over TUN without offloads", unit: "GB/s", asks: []ask{{times: .85, peer: limit}, {times: .85, peer: tcp}}}}}
 	}
 	return []test{

@@ -28,7 +28,7 @@ var inProcess = []string{"weir", "gvisor/pipe", "gvisor/channel", "gvisor/gso", 
 var works = []work{
 	{"bulk", "streams as fast as they go", "GB/s", false, once(bulk), append([]string{"kernel/veth", "kernel/veth-plain"}, inProcess...)},
 	{"tun", "a stream between this kernel and a stack over TUN", "GB/s", false, once(bulk),
-		[]string{"weir/tun", "weir/tun-plain", "gvisor/fdbased", "gvisor/vnet", "kernel/veth", "limit/read", "limit/write", "limit/tcp-in", "limit/tcp-out"}},
+		[]string{"weir/tun", "weir/tun-plain", "gvisor/fdbased", "gvisor/fdbased-gro", "gvisor/vnet", "kernel/veth", "limit/read", "limit/write", "limit/tcp-in", "limit/tcp-out"}},
 	{"rr", "one byte there and back again", "round trips/s", false, once(roundTrips), append([]string{"kernel/veth", "chan"}, inProcess...)},
 	{"crr", "connect, 100 bytes there, 100 bytes back, close", "connections/s", false, once(connections), inProcess},
 	{"udp", "datagrams of 64 bytes, a call each, counted when read", "datagrams/s", false, once(datagrams), inProcess},
