@@ -33,13 +33,16 @@ func TestUnderLoad(t *testing.T) {
 		emul *emul.Config
 		much int64 // bytes that the streams move in a round
 	}{
-		{"super-segments", pipe.Options{}, nil, 8 << 20},
-		{"packets", pipe.Options{MTU: 1500, NoOffload: true}, nil, 2 << 20},
-		{"bad link", pipe.Options{MTU: 1500, NoOffload: true}, &bad, 1 << 20},
+		{"super-segments", pipe.Options{}, nil, 4 << 20},
+		{"packets", pipe.Options{MTU: 1500, NoOffload: true}, nil, 1 << 20},
+		{"bad link", pipe.Options{MTU: 1500, NoOffload: true}, &bad, 512 << 10},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
 			for start, round := time.Now(), uint64(0); round == 0 || time.Since(start) < *load && !t.Failed(); round++ {
 				da, db := pipe.New(kind.pipe)
+				if testing.Short() {
+					kind.much = 256 << 10
+				}
 				if kind.emul == nil {
 					loadRound(t, da, db, kind.much)
 					continue
@@ -65,8 +68,8 @@ type loadWorld struct {
 
 // Of a round, beside its bytes of streams.
 const (
-	loadChurn = 60
-	loadEcho  = 200
+	loadChurn = 30
+	loadEcho  = 100
 )
 
 func loadRound(t *testing.T, da, db link.Device, much int64) {
@@ -267,7 +270,7 @@ func (w *loadWorld) ask(c *weir.UDPConn) {
 		if _, err := c.Write(question(make([]byte, 4000), n)); w.failed("write a datagram", err) {
 			return
 		}
-		time.Sleep(20 * time.Microsecond) // leaves something of the link to the streams
+		w.leave(n)
 	}
 }
 
@@ -281,7 +284,14 @@ func (w *loadWorld) askInBatches(c *weir.UDPConn) {
 		if _, err := c.WriteBatch(ds); w.failed("write a batch", err) {
 			return
 		}
-		time.Sleep(100 * time.Microsecond)
+		w.leave(len(ds) * n)
+	}
+}
+
+// leave leaves something of the machine to the streams after n datagrams: for one there are 16 KiB of theirs.
+func (w *loadWorld) leave(n int) {
+	for int64(n) > 50+w.moved.Load()>>14 && !w.stopping.Load() {
+		time.Sleep(time.Millisecond)
 	}
 }
 
