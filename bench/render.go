@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -151,13 +152,13 @@ func legend(out io.Writer, r *results, all []test) {
 	m := r.Machine
 	fmt.Fprintf(out, "Taken at commit %s on %s: %d cores of %s, %.0f GiB, Linux %s, %s, gVisor %s. Command: `%s`.\n",
 		m.Commit, m.Date.Format("2006-01-02"), m.Cores, m.CPU, float64(m.Memory)/(1<<30), m.Kernel, m.Go, m.Gvisor, m.Command)
+	for _, line := range r.otherRuns() {
+		fmt.Fprintln(out, line)
+	}
 	for i := range r.Tests {
 		t := &r.Tests[i]
-		if t.Commit != m.Commit || t.Command != m.Command {
-			fmt.Fprintf(out, "`%s` was taken at commit %s on %s by `%s`.\n", t.ID, t.Commit, t.Date.Format("2006-01-02"), t.Command)
-		}
-		for name, why := range t.Failed {
-			fmt.Fprintf(out, "`%s`: %s: %s\n", t.ID, name, strings.ReplaceAll(why, "\n", " "))
+		for _, name := range slices.Sorted(maps.Keys(t.Failed)) {
+			fmt.Fprintf(out, "`%s`: %s: %s\n", t.ID, name, strings.ReplaceAll(t.Failed[name], "\n", " "))
 		}
 	}
 	fmt.Fprintln(out)
@@ -173,4 +174,25 @@ func used(name string, r *results, all []test) bool {
 	return slices.ContainsFunc(all, func(t test) bool {
 		return r.find(t.id) != nil && slices.ContainsFunc(t.entries, func(e entry) bool { return e.setup == name })
 	})
+}
+
+// otherRuns says which tests were taken by earlier commands than the last, a line for each command.
+func (r *results) otherRuns() (lines []string) {
+	var how []string
+	taken := map[string][]string{}
+	for i := range r.Tests {
+		t := &r.Tests[i]
+		if t.Commit == r.Machine.Commit && t.Command == r.Machine.Command {
+			continue
+		}
+		h := fmt.Sprintf("at commit %s on %s by `%s`", t.Commit, t.Date.Format("2006-01-02"), t.Command)
+		if taken[h] == nil {
+			how = append(how, h)
+		}
+		taken[h] = append(taken[h], "`"+t.ID+"`")
+	}
+	for _, h := range how {
+		lines = append(lines, fmt.Sprintf("Taken %s: %s.", h, strings.Join(taken[h], ", ")))
+	}
+	return lines
 }

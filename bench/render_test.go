@@ -26,7 +26,7 @@ func example() (test, testResult) {
 
 func TestMarkdown(t *testing.T) {
 	one, res := example()
-	r := &results{Tests: []testResult{res}}
+	r := &results{Machine: machine{Command: "bench all -only t"}, Tests: []testResult{res}}
 	var b strings.Builder
 	markdown(&b, r, []test{one, {id: "not run", rows: one.rows}})
 	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
@@ -39,7 +39,7 @@ func TestMarkdown(t *testing.T) {
 	}
 	b.Reset()
 	legend(&b, r, []test{one})
-	for _, part := range []string{"`t`: kernel/lo: no namespace", "**gvisor/channel**: two gVisor"} {
+	for _, part := range []string{"`t`: kernel/lo: no namespace", "**gvisor/channel**: two gVisor", "by ``: `t`."} {
 		if !strings.Contains(b.String(), part) {
 			t.Errorf("the legend has no %q:\n%s", part, b.String())
 		}
