@@ -14,8 +14,8 @@ const windows = 5
 // costByConns is the processor time of a round trip of one byte over connections that take turns, o.Conns of them. One goroutine does
 // both ends, so that what differs is how long it takes to find a connection and what belongs to it.
 func costByConns(s setup, o options) ([]sample, error) {
-	if affordable(s, o.Conns) < o.Conns {
-		return nil, tooFewFiles(o.Conns)
+	if err := afford(s, &o); err != nil {
+		return nil, err
 	}
 	w, err := s.open(o)
 	if err != nil {
@@ -35,8 +35,8 @@ func costByConns(s setup, o options) ([]sample, error) {
 // costByTimers is the processor time of a round trip of one byte over one connection, while o.Conns others are idle, each with the
 // timer of its keep-alive probes running.
 func costByTimers(s setup, o options) ([]sample, error) {
-	if affordable(s, o.Conns) < o.Conns {
-		return nil, tooFewFiles(o.Conns)
+	if err := afford(s, &o); err != nil {
+		return nil, err
 	}
 	w, err := s.open(o)
 	if err != nil {

@@ -109,6 +109,16 @@ func affordable(s setup, conns int) int {
 	return min(conns, int(r.Cur-100)/2)
 }
 
+// afford makes do with up to a tenth fewer connections, and skips the measurement if that is not enough.
+func afford(s setup, o *options) error {
+	n := affordable(s, o.Conns)
+	if n < o.Conns*9/10 {
+		return fmt.Errorf("%w: %d connections need more open files than this user may have", errSkip, o.Conns)
+	}
+	o.Conns = n
+	return nil
+}
+
 // raiseFiles raises the limit of open files as far as this user may.
 func raiseFiles() {
 	const want = 2_200_000

@@ -1,10 +1,5 @@
 package main
 
-import (
-	"errors"
-	"fmt"
-)
-
 // work is one kind of load.
 type work struct {
 	name  string
@@ -72,8 +67,4 @@ var specials = map[string]func(s setup, o options) ([]sample, error){
 	"weir/handshake": once(handshakes),
 	"weir/wheel":     wheelTimers,
 	"go/timers":      goTimers,
-}
-
-func tooFewFiles(conns int) error {
-	return errors.Join(errSkip, fmt.Errorf("%d connections need more open files than this user may have", conns))
 }
