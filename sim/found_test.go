@@ -40,6 +40,10 @@ func TestFound(t *testing.T) {
 			"cr.reorder=1 cr.corrupt=2"},
 		{"the watch took the window of a keepalive, which is not acceptable", 3013529, "scenario=9 a.sndbuf=5 a.nots=1 b.cookies=1 b.sndbuf=4 " +
 			"ab.jitter=2 ab.loss=3 ba.loss=3 ba.rate=5 orderly=1 until=6 every=2 b.size=7 b.mss=3 b.keepalive=1"},
+		{"a SYN-ACK of Fast Open that was sent again took back its window, for memory was short", 7000051, "scenario=7 batches=1 begin=2 a.tick=5 " +
+			"a.memory=1 a.cc=2 a.nots=1 a.pacing=1 b.cookies=2 b.tick=4 b.memory=2 b.norack=1 b.nofrto=1 b.nodsack=1 b.abort=1 b.no1337=1 " +
+			"ab.delay=3 ab.loss=4 ab.queue=1 ba.delay=4 ba.loss=4 ba.reorder=2 ba.depth=3 ba.rate=1 ba.queue=4 number=7 ask=2 answer=1 " +
+			"fastopen=1"},
 	} {
 		set, err := parseChoices(f.set)
 		if err != nil {

@@ -110,9 +110,6 @@ func shortConnections(t *trial) {
 			c.Loss, c.Rate = min(c.Loss, 0.01), 0
 		}
 	})
-	if t.a.config.Memory+t.b.config.Memory > 0 {
-		n = min(n, 300) // little memory is a narrow place as well
-	}
 	ask, answer := one(t.choices, "ask", 100, 1, 2000), one(t.choices, "answer", 100, 1, 5000)
 	t.listen(t.b, plan{messages: 1, size: answer, await: ask})
 	options := t.options("a")

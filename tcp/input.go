@@ -213,8 +213,9 @@ func (c *Conn) arriveSynSent(seg *Segment) {
 	h.agree(c.cfg, int(c.recvLimit), &seg.Options)
 	h.ts = h.ts && c.offersTimestamps() // a peer that opens at the same time offers what it likes
 	c.adopt(&h)
+	window := Seq(c.firstWindow())
 	c.rcvNxt = seg.Seq + 1
-	c.rcvAdv = c.rcvNxt + Seq(c.firstWindow())
+	c.rcvAdv = c.rcvNxt + window
 	c.lastAckSent = c.rcvNxt
 	c.lastRcv = c.now
 	c.set(ackNow)

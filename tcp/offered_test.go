@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/weirnet/weir/buffer"
+	"github.com/weirnet/weir/wire"
 )
 
 // What the peer was offered is taken, in order and behind a hole, however badly its segments fill their chunks; also if the receive buffer is
@@ -96,5 +97,52 @@ func TestHoleIsFilledThoughBufferIsLowered(t *testing.T) {
 		if send(seq, full); c.rcvNxt.Before(seq + full) {
 			t.Fatalf("byte %d of %d that were offered, the next in order, is refused: %d bytes of memory are used", seq.minus(begin), offered, c.charged())
 		}
+	}
+}
+
+// What a SYN or SYN-ACK has offered is offered again by the next one, and by the ACK that follows, though memory has become short meanwhile.
+func TestFirstWindowStays(t *testing.T) {
+	for _, how := range []string{"active", "simultaneous", "Fast Open"} {
+		cfg := &Config{Buffers: buffer.NewPool(buffer.Options{}), NoTimestamps: true}
+		var c Conn
+		var r SynRecv
+		syn := &Segment{Seq: 500, Flags: wire.SYN, Window: 4000}
+		if how == "Fast Open" {
+			r.Init(cfg, t0, syn, Params{ISS: 9000, MSS: 1460, GSOMax: 1460})
+			c.AcceptFastOpen(cfg, t0, &r, syn, nil)
+		} else {
+			c.Connect(cfg, t0, Params{ISS: 9000, MSS: 1460, GSOMax: 1460})
+		}
+		now, windows := t0, []uint16(nil)
+		flush := func() {
+			for seg := (Segment{}); c.Output(now, &seg); {
+				windows = append(windows, seg.Window)
+			}
+		}
+		flush()
+		c.SetShare(1<<20, 20_000)
+		now = c.Deadline()
+		c.Expire(now)
+		flush()
+		switch how {
+		case "simultaneous":
+			c.Input(now, syn)
+			flush()
+			now = c.Deadline()
+			c.Expire(now)
+		case "active":
+			c.Input(now, &Segment{Seq: 500, Ack: 9001, Flags: wire.SYN | wire.ACK, Window: 4000})
+		}
+		flush()
+		if len(windows) < 2 {
+			t.Fatalf("%s: %d segments", how, len(windows))
+		}
+		for _, w := range windows {
+			if w != windows[0] {
+				t.Errorf("%s: windows of %d", how, windows)
+				break
+			}
+		}
+		c.Abort(now, nil)
 	}
 }

@@ -128,10 +128,10 @@ func (c *Conn) outputSYN(seg *Segment) bool {
 		if c.ecn != nil {
 			c.ecn.stampSynAck(seg, f.expiries)
 		}
-		c.rcvAdv = later(c.rcvAdv, c.rcvNxt+Seq(seg.Window))
 		c.lastAckSent = c.rcvNxt
 		c.ackAt = sched.Never
 	}
+	c.rcvAdv = later(c.rcvAdv, c.rcvNxt+Seq(seg.Window))
 	c.clear(pendSYN | ackNow | ackDue | pushed)
 	c.segsSent++
 	if c.sndNxt == c.iss {

@@ -228,13 +228,14 @@ func (c *Conn) window() int {
 	return max(w, min(2<<c.rcvWScale, int(c.rcvWnd)))
 }
 
-// firstWindow is the window of SYN and SYN-ACK, which is not scaled.
+// firstWindow is the window of SYN and SYN-ACK, which is not scaled. When one is sent again, it offers no less than before, whatever has
+// become of the memory (RFC 9293 §3.8.6, SHLD-14).
 func (c *Conn) firstWindow() uint16 {
 	w := min(int(c.recvLimit), c.recvShare.bytes())
 	if c.rare != nil && c.rare.clamp > 0 {
 		w = min(w, int(c.rare.clamp))
 	}
-	return initialWindow(max(w-c.ReadSize(), 0)) // data may have come with the peer's SYN
+	return initialWindow(max(w-c.ReadSize(), c.offered())) // data may have come with the peer's SYN
 }
 
 // startRound begins a round of window tuning.
