@@ -130,6 +130,7 @@ func (c *Conn) begin() {
 	k.remote = netip.AddrPortFrom(k.remote.Addr().Unmap(), k.remote.Port())
 	k.local = netip.AddrPortFrom(k.local.Addr().Unmap(), k.local.Port())
 	c.watch = c.host.watch(k)
+	c.watch.begun = c.watch.conn != nil
 	c.watch.conn = c
 	c.out, c.in = streamOf(k), streamOf(tuple{k.remote, k.local})
 	if far := c.watch.peer; far != nil && far.conn != nil && far.conn.peer == nil { // else a SYN cookie has begun it anew
@@ -245,6 +246,14 @@ func (c *Conn) finish() {
 	if err := c.failure(); err == nil && c.peer != nil && c.Received != c.peer.Sent {
 		c.host.world.Fail("%v: end of stream after %d bytes, and %d were sent", c, c.Received, c.peer.Sent)
 	}
+}
+
+// ended reports whether the connection is in CLOSED, or in TIME-WAIT, from where another may take its place.
+func (c *Conn) ended() (over bool) {
+	c.sock.View(func(tc *tcp.Conn, _ sched.Time, _ bool) {
+		over = tc.State() == tcp.Closed || tc.State() == tcp.TimeWaiting
+	})
+	return over
 }
 
 // failure is why the connection has failed, nil if it has not.

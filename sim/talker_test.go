@@ -43,6 +43,7 @@ type talker struct {
 	writes, reads         time.Duration
 	closing               time.Duration
 	open, eof, shut, over bool
+	accepted              bool // by a listener
 	err                   error
 }
 

@@ -34,6 +34,7 @@ type watch struct {
 	lastSent     sched.Time // when something that the peer must acknowledge was sent: SYN, data, FIN, or a probe
 	arrivedBytes int64      // of IP packets, that it was sent
 	conn         *Conn
+	begun        bool // conn has taken the place of one before, and has sent nothing yet
 }
 
 // view is the headers of a TCP packet.
@@ -260,6 +261,7 @@ func (w *watch) acknowledges(v *view) error {
 	if ack < w.acked && w.forgot(v) {
 		w.acked, w.edge = ack, 0
 	}
+	w.begun = false
 	if ack < w.acked {
 		return fmt.Errorf("acknowledges %d after %d", ack, w.acked)
 	}
@@ -280,8 +282,11 @@ func (w *watch) acknowledges(v *view) error {
 // forgot reports whether a segment may be of a host that has forgotten the connection and begun it anew, with the same numbers: by a SYN
 // cookie, or by a duplicate of a SYN that has a Fast Open cookie and comes after the end (RFC 7413 §2.1: a server takes it again). Then
 // its own number is another one (RFC 6528 §3), unless all that happens within 4 µs; but here it may happen at one instant. Only a new
-// connection answers with a SYN when the last one was acknowledged.
+// connection answers with a SYN when the last one was acknowledged. Nobody forgets a connection that is there: the one before must be over.
 func (w *watch) forgot(v *view) bool {
+	if w.conn != nil && !w.begun && !w.conn.ended() {
+		return false
+	}
 	return w.host.cookies || w.host.fastOpens && w.una > 0 && v.tcp.Flags()&wire.SYN != 0
 }
 
