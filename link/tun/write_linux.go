@@ -116,7 +116,7 @@ func (w *writer) writePacket(fd int, p *packet.Packet) syscall.Errno {
 		return unix.EINVAL
 	}
 	for {
-		_, _, err := syscall.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
+		_, _, err := syscall.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
 		if !passing(err) {
 			clear(iov)
 			return err
