@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/weirnet/weir"
 	"github.com/weirnet/weir/link/pipe"
@@ -32,6 +33,19 @@ func BenchmarkRoundTrip(b *testing.B) {
 		}
 	}
 	x.Close()
+}
+
+// BenchmarkDeadline sets a deadline before each call, as HTTP servers do.
+func BenchmarkDeadline(b *testing.B) {
+	x, _ := tcpPair(b, weir.Config{}, pipe.Options{})
+	b.ReportAllocs()
+	at := time.Now().Add(time.Minute)
+	for b.Loop() {
+		at = at.Add(1000)
+		if err := x.SetReadDeadline(at); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func BenchmarkBulk(b *testing.B) {

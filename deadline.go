@@ -16,12 +16,13 @@ type deadline struct {
 	node   sched.Node
 	over   atomic.Bool // it has passed
 
-	set sync.Mutex
-	at  sched.Time // when over becomes true; Never: not by itself
+	set   sync.Mutex
+	at    sched.Time // when over becomes true; Never: not by itself
+	armed sched.Time // when the node expires, which is not later; Never: it is not armed
 }
 
 func (d *deadline) init(s *Stack, h *half) {
-	d.timers, d.half, d.at = s.inner.Timers(), h, sched.Never
+	d.timers, d.half, d.at, d.armed = s.inner.Timers(), h, sched.Never, sched.Never
 	d.node.Owner = d
 }
 
@@ -38,16 +39,28 @@ func (h *half) setDeadline(s *Stack, t time.Time) {
 	if t.IsZero() && h.slow.Load() == nil {
 		return
 	}
-	h.need(s).change(s.instant(t), s.clock.Now())
+	now := s.clock.Now()
+	h.need(s).change(s.instant(t, now), now)
 }
 
 // dropDeadline takes a closed socket's deadline out of the timer wheel, which would hold the socket's memory until then.
 func (h *half) dropDeadline() {
 	if d := h.slow.Load(); d != nil {
 		d.change(sched.Never, 0)
+		d.disarm()
 	}
 }
 
+// disarm takes the node out of the wheel.
+func (d *deadline) disarm() {
+	d.set.Lock()
+	defer d.set.Unlock()
+	d.armed = sched.Never
+	d.timers.Cancel(&d.node)
+}
+
+// change sets the deadline. A node that expires before it is left as it is, and armed for the rest when it does: so programs that set a
+// deadline before each call, as HTTP servers do, seldom touch the wheel.
 func (d *deadline) change(at, now sched.Time) {
 	d.set.Lock()
 	over := at <= now
@@ -56,7 +69,10 @@ func (d *deadline) change(at, now sched.Time) {
 		at = sched.Never
 	}
 	d.at = at
-	d.timers.Arm(&d.node, at)
+	if at < d.armed {
+		d.armed = at
+		d.timers.Arm(&d.node, at)
+	}
 	d.set.Unlock()
 	if over {
 		d.half.wake()
@@ -71,18 +87,20 @@ func (d *deadline) Expire(now sched.Time) {
 		d.at = sched.Never
 		d.over.Store(true)
 	}
+	if d.armed = d.at; d.at != sched.Never {
+		d.timers.Arm(&d.node, d.at)
+	}
 	d.set.Unlock()
 	if over {
 		d.half.wake()
 	}
 }
 
-// instant is t on the stack's clock; Never for the zero time.
-func (s *Stack) instant(t time.Time) sched.Time {
+// instant is t on the stack's clock, which shows now; Never for the zero time.
+func (s *Stack) instant(t time.Time, now sched.Time) sched.Time {
 	if t.IsZero() {
 		return sched.Never
 	}
-	now := s.clock.Now()
 	if _, virtual := s.clock.(*sched.Virtual); virtual {
 		return now.Add(t.Sub(s.clock.Wall(now)))
 	}

@@ -7,7 +7,7 @@ import (
 
 // Output fills seg with the next segment that may be sent now; false if there is none (seg is then untouched).
 func (c *Conn) Output(now sched.Time, seg *Segment) bool {
-	if c.snd == nil && c.ecn == nil && !c.is(pending) {
+	if c.Quiet() {
 		c.tick(now)
 		return false
 	}
@@ -21,6 +21,9 @@ func (c *Conn) Output(now sched.Time, seg *Segment) bool {
 	}
 	return true
 }
+
+// Quiet reports whether Output has nothing to send, where that is seen at a glance: nothing is queued or in flight, and no ACK is due.
+func (c *Conn) Quiet() bool { return c.snd == nil && c.ecn == nil && !c.is(pending) }
 
 // output is Output without what is counted and told of it.
 func (c *Conn) output(now sched.Time, seg *Segment) bool {

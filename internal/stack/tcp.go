@@ -313,7 +313,10 @@ func (t *TCP) input(now sched.Time, seg *tcp.Segment, m *ip.Meta, b *batch) bool
 		s.stats.memoryDrops.Add(1)
 	}
 	ev := t.conn.Input(now, seg)
-	if t.conn.Pressing() || !b.outputLater(t) {
+	switch {
+	case t.conn.Quiet():
+		t.arm()
+	case t.conn.Pressing() || !b.outputLater(t):
 		t.output(now)
 	}
 	r := t.settle(now, ev)

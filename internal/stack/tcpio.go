@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"github.com/weirnet/weir/buffer"
+	"github.com/weirnet/weir/sched"
 	"github.com/weirnet/weir/tcp"
 )
 
@@ -85,10 +86,11 @@ func (t *TCP) nothing() error {
 
 // readDone gives the window back and unlocks t.mu.
 func (t *TCP) readDone(n int) {
-	now := t.stack.now()
+	var now sched.Time // read only if it is needed: without an ACK to send nothing depends on it
 	t.conn.SetShare(t.stack.memory.shares())
 	send := t.conn.ReadDone(now, n)
 	if send {
+		now = t.stack.now()
 		t.output(now)
 	}
 	r := t.settle(now, 0)
