@@ -159,6 +159,9 @@ func (s *scanner) parseIPField(ip *ipSpec) {
 	}
 }
 
+// flagLetters are those of FIN, SYN, RST, PSH, ACK, URG, ECE, CWR and AE, as their bits follow one upon another.
+const flagLetters = "FSRP.UEWA"
+
 // parseFlags reads S F R P U . E W (or C) A, and an ACE value 0 to 7; - means no flag.
 func (s *scanner) parseFlags() (f wire.TCPFlags, anyECN bool) {
 	s.blanks()
@@ -166,24 +169,10 @@ func (s *scanner) parseFlags() (f wire.TCPFlags, anyECN bool) {
 	for !s.eof() {
 		c := s.peek()
 		switch {
-		case c == 'S':
-			f |= wire.SYN
-		case c == 'F':
-			f |= wire.FIN
-		case c == 'R':
-			f |= wire.RST
-		case c == 'P':
-			f |= wire.PSH
-		case c == '.':
-			f |= wire.ACK
-		case c == 'U':
-			f |= wire.URG
-		case c == 'E':
-			f |= wire.ECE
-		case c == 'W' || c == 'C':
+		case strings.IndexByte(flagLetters, c) >= 0:
+			f |= wire.FIN << strings.IndexByte(flagLetters, c)
+		case c == 'C':
 			f |= wire.CWR
-		case c == 'A':
-			f |= wire.AE
 		case c == '*':
 			anyECN = true
 		case c == '-' && s.at == begin:
