@@ -64,14 +64,14 @@ type Meta struct {
 	Queue      uint16
 	GSO        GSO
 	Checksum   Checksum
-	GSOSize    uint16 // payload bytes of a full segment, when GSO != GSONone
-	CsumStart  uint16 // from the first byte of the network header
-	CsumOffset uint16 // from CsumStart
-	Segs       uint16 // how many packets of the wire this one stands for; 0 means 1
-	Depth      uint8  // nesting of deliveries on this goroutine's stack (pipe, loop)
-	ECN        uint8  // codepoint of the IP header, set by ip on input
-	KeepCWR    bool   // every segment of the super-segment has its CWR flag (AccECN, RFC 9768 §3.3.4); else only the first (RFC 3168 §6.1.2)
-	Received   sched.Time
+	GSOSize    uint16     // payload bytes of a full segment, when GSO != GSONone
+	CsumStart  uint16     // from the first byte of the network header
+	CsumOffset uint16     // from CsumStart
+	Segs       uint16     // how many packets of the wire this one stands for; 0 means 1
+	Depth      uint8      // nesting of deliveries on this goroutine's stack (pipe, loop)
+	ECN        uint8      // codepoint of the IP header, set by ip on input
+	KeepCWR    bool       // every segment of the super-segment has its CWR flag (AccECN, RFC 9768 §3.3.4); else only the first (RFC 3168 §6.1.2)
+	Received   sched.Time // by the clock of the stack; it takes that of the first packet of a batch for all of them. 0: not known
 }
 
 // Packet is one packet, inbound or outbound: the header block (headroom into which outbound headers are pushed) followed by a payload

@@ -267,18 +267,12 @@ func FuzzUDP(f *testing.F) {
 				continue
 			}
 			p.GSOSize ^= uint16(flags >> 4) // the size of another device's making
-			lies := flags>>4 != 0
 			for _, q := range Split(pool, p, nil) {
-				if !lies {
-					got = append(got, bytes.Clone(flatten(q)))
-				}
+				got = append(got, bytes.Clone(flatten(q)))
 				q.Release()
 			}
-			if lies {
-				return
-			}
 		}
-		if flags&4 != 0 { // a wrong checksum that was vouched for is a right one again
+		if flags>>4 != 0 || flags&4 != 0 { // cut to other sizes; or a wrong checksum, which was vouched for, is a right one again
 			return
 		}
 		if len(got) != len(want) {
