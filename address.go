@@ -119,11 +119,7 @@ func parsePort(proto, port string) (uint16, error) {
 	n, err := strconv.Atoi(port)
 	switch {
 	case err != nil:
-		name := []byte(port)
-		for i := range name {
-			name[i] = lower(name[i])
-		}
-		if p, ok := services[string(name)]; ok {
+		if p, ok := services[lowerASCII(port)]; ok {
 			return p, nil
 		}
 		return 0, &net.DNSError{Err: "unknown port", Name: proto + "/" + port, IsNotFound: true}

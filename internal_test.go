@@ -4,7 +4,44 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/dns/dnsmessage"
 )
+
+// FuzzAnswer feeds parseAnswer what a server, or somebody in its place, may send.
+func FuzzAnswer(f *testing.F) {
+	name := dnsmessage.MustNewName("www.example.")
+	q := dnsmessage.Question{Name: name, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}
+	h := dnsmessage.ResourceHeader{Name: name, Class: dnsmessage.ClassINET}
+	for _, m := range []dnsmessage.Message{
+		{Questions: []dnsmessage.Question{q}, Answers: []dnsmessage.Resource{{Header: h, Body: &dnsmessage.AResource{A: [4]byte{192, 0, 2, 1}}}}},
+		{Questions: []dnsmessage.Question{q}, Answers: []dnsmessage.Resource{{Header: h, Body: &dnsmessage.CNAMEResource{CNAME: name}}}},
+		{Header: dnsmessage.Header{Truncated: true}, Questions: []dnsmessage.Question{q}},
+		{Header: dnsmessage.Header{RCode: dnsmessage.RCodeNameError}, Questions: []dnsmessage.Question{q}},
+		{},
+	} {
+		m.ID, m.Response = 7, true
+		b, err := m.Pack()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		addrs, truncated, err := parseAnswer(b, 7, q)
+		if len(addrs) > 0 && (truncated || err != nil) {
+			t.Errorf("addresses %v with truncated %v, error %v", addrs, truncated, err)
+		}
+		for _, a := range addrs {
+			if !a.Is4() && !a.Is6() {
+				t.Errorf("address %v", a)
+			}
+		}
+		if _, _, err := parseAnswer(b, 8, q); len(b) >= 2 && b[1] == 7 && err != errForeign {
+			t.Errorf("an answer with another ID was taken: %v", err)
+		}
+	})
+}
 
 // FuzzAddress parses what a program passes to Dial and Listen.
 func FuzzAddress(f *testing.F) {

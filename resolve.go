@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/net/dns/dnsmessage"
+
 	"github.com/weirnet/weir/internal/stack"
 )
 
@@ -39,17 +41,18 @@ func (s *Stack) LookupNetIP(ctx context.Context, network, host string) ([]netip.
 		}
 		return []netip.Addr{a}, nil
 	}
-	name, valid := newDNSName(strings.TrimSuffix(host, "."))
-	if strings.HasSuffix(string(name), "\x09localhost\x00") {
+	name := lowerASCII(strings.TrimSuffix(host, "."))
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
 		return localhost(n), nil
 	}
 	if len(s.dns) == 0 {
 		return nil, &net.DNSError{Err: "no DNS server: set weir.Config.DNS", Name: host, IsNotFound: true}
 	}
-	if !valid {
+	full, err := dnsmessage.NewName(name + ".")
+	if err != nil || !validName(name) {
 		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 	}
-	return s.lookup(ctx, n.family, host, name)
+	return s.lookup(ctx, n.family, host, full)
 }
 
 func localhost(n network) (addrs []netip.Addr) {
@@ -61,6 +64,16 @@ func localhost(n network) (addrs []netip.Addr) {
 	return addrs
 }
 
+// validName reports whether labels are of a length that can be asked for (RFC 1035 §2.3.4), and of printable characters.
+func validName(name string) bool {
+	for label := range strings.SplitSeq(name, ".") {
+		if len(label) == 0 || len(label) > 63 {
+			return false
+		}
+	}
+	return len(name) <= 253 && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
 // answer is what was learned about one record type of a name.
 type answer struct {
 	addrs []netip.Addr
@@ -68,13 +81,13 @@ type answer struct {
 }
 
 // lookup asks for both families at once.
-func (s *Stack) lookup(ctx context.Context, family stack.Family, host string, name dnsName) ([]netip.Addr, error) {
-	var types []uint16
+func (s *Stack) lookup(ctx context.Context, family stack.Family, host string, name dnsmessage.Name) ([]netip.Addr, error) {
+	var types []dnsmessage.Type
 	if family != stack.IPv4 {
-		types = append(types, dnsAAAA)
+		types = append(types, dnsmessage.TypeAAAA)
 	}
 	if family != stack.IPv6 {
-		types = append(types, dnsA)
+		types = append(types, dnsmessage.TypeA)
 	}
 	answers := make([]answer, len(types))
 	if len(types) == 2 {
@@ -117,8 +130,8 @@ func merge(host string, answers []answer) (addrs []netip.Addr, err error) {
 }
 
 // ask asks the servers in turn until one knows.
-func (s *Stack) ask(ctx context.Context, name dnsName, kind uint16) answer {
-	q := &dnsQuestion{name, kind}
+func (s *Stack) ask(ctx context.Context, name dnsmessage.Name, t dnsmessage.Type) answer {
+	q := dnsmessage.Question{Name: name, Type: t, Class: dnsmessage.ClassINET}
 	var err error
 	for range lookupTries {
 		for _, server := range s.dns {
@@ -138,16 +151,39 @@ func (s *Stack) ask(ctx context.Context, name dnsName, kind uint16) answer {
 }
 
 // exchange asks one server once: by UDP, and again by TCP if the answer was truncated.
-func (s *Stack) exchange(ctx context.Context, server netip.AddrPort, q *dnsQuestion) ([]netip.Addr, error) {
+func (s *Stack) exchange(ctx context.Context, server netip.AddrPort, q dnsmessage.Question) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	id := uint16(s.rand())
-	query := q.query(id)
+	query, err := buildQuery(id, q)
+	if err != nil {
+		return nil, err
+	}
 	addrs, truncated, err := s.exchangeUDP(ctx, server, query[2:], id, q)
 	if !truncated {
 		return addrs, err
 	}
 	return s.exchangeTCP(ctx, server, query, id, q)
+}
+
+// buildQuery returns a query with its length in front, as TCP wants it (RFC 1035 §4.2.2).
+func buildQuery(id uint16, q dnsmessage.Question) ([]byte, error) {
+	b := dnsmessage.NewBuilder(make([]byte, 2, 512), dnsmessage.Header{ID: id, RecursionDesired: true})
+	b.EnableCompression()
+	var edns dnsmessage.ResourceHeader
+	err := errors.Join(
+		b.StartQuestions(), b.Question(q), b.StartAdditionals(),
+		edns.SetEDNS0(lookupPayload, dnsmessage.RCodeSuccess, false), b.OPTResource(edns, dnsmessage.OPTResource{}),
+	)
+	if err != nil {
+		return nil, err
+	}
+	query, err := b.Finish()
+	if err != nil {
+		return nil, err
+	}
+	binary.BigEndian.PutUint16(query, uint16(len(query)-2))
+	return query, nil
 }
 
 // until makes a connection's calls fail when ctx ends.
@@ -156,7 +192,7 @@ func until(ctx context.Context, c net.Conn) (stop func() bool) {
 }
 
 // exchangeUDP takes the first answer to the query; whatever else comes is somebody's attempt to forge one, or late.
-func (s *Stack) exchangeUDP(ctx context.Context, server netip.AddrPort, query []byte, id uint16, q *dnsQuestion) ([]netip.Addr, bool, error) {
+func (s *Stack) exchangeUDP(ctx context.Context, server netip.AddrPort, query []byte, id uint16, q dnsmessage.Question) ([]netip.Addr, bool, error) {
 	c, err := s.dialRandom(ctx, server)
 	if err != nil {
 		return nil, false, err
@@ -172,7 +208,7 @@ func (s *Stack) exchangeUDP(ctx context.Context, server netip.AddrPort, query []
 		if err != nil {
 			return nil, false, err
 		}
-		if addrs, truncated, err := q.parse(b[:n], id); err != errForeign {
+		if addrs, truncated, err := parseAnswer(b[:n], id, q); err != errForeign {
 			return addrs, truncated, err
 		}
 	}
@@ -189,7 +225,7 @@ func (s *Stack) dialRandom(ctx context.Context, server netip.AddrPort) (*UDPConn
 	}
 }
 
-func (s *Stack) exchangeTCP(ctx context.Context, server netip.AddrPort, query []byte, id uint16, q *dnsQuestion) ([]netip.Addr, error) {
+func (s *Stack) exchangeTCP(ctx context.Context, server netip.AddrPort, query []byte, id uint16, q dnsmessage.Question) ([]netip.Addr, error) {
 	c, err := s.DialTCP(ctx, netip.AddrPort{}, server)
 	if err != nil {
 		return nil, err
@@ -207,9 +243,110 @@ func (s *Stack) exchangeTCP(ctx context.Context, server netip.AddrPort, query []
 	if _, err := io.ReadFull(c, b); err != nil {
 		return nil, err
 	}
-	addrs, _, err := q.parse(b, id)
+	addrs, _, err := parseAnswer(b, id, q)
 	return addrs, err
 }
 
 // errForeign is a message that does not answer our question.
 var errForeign = errors.New("not an answer to the question that was asked")
+
+// parseAnswer checks a message against the question and takes the addresses out of it. No address and no error: there is none.
+func parseAnswer(b []byte, id uint16, q dnsmessage.Question) (addrs []netip.Addr, truncated bool, err error) {
+	var p dnsmessage.Parser
+	h, err := p.Start(b)
+	if err != nil || h.ID != id || !h.Response {
+		return nil, false, errForeign
+	}
+	got, err := p.Question()
+	if err != nil || got.Type != q.Type || got.Class != q.Class || !sameName(got.Name, q.Name) {
+		return nil, false, errForeign
+	}
+	if err := p.SkipAllQuestions(); err != nil {
+		return nil, false, errServer
+	}
+	switch {
+	case h.Truncated:
+		return nil, true, nil
+	case h.RCode == dnsmessage.RCodeNameError:
+		return nil, false, nil
+	case h.RCode != dnsmessage.RCodeSuccess:
+		return nil, false, errServer
+	}
+	addrs, err = collect(&p, q)
+	return addrs, false, err
+}
+
+// record is what a record of an answer says: an address, or an alias.
+type record struct {
+	name  dnsmessage.Name
+	addr  netip.Addr
+	alias dnsmessage.Name
+}
+
+// records are those of an answer that are of use. They are taken one by one, so that the program need not know all types that there are.
+func records(p *dnsmessage.Parser, class dnsmessage.Class) (all []record, err error) {
+	for {
+		h, err := p.AnswerHeader()
+		switch {
+		case err == dnsmessage.ErrSectionDone:
+			return all, nil
+		case err != nil:
+			return nil, errServer
+		}
+		r := record{name: h.Name}
+		switch {
+		case h.Class != class:
+			err = p.SkipAnswer()
+		case h.Type == dnsmessage.TypeA:
+			var body dnsmessage.AResource
+			body, err = p.AResource()
+			r.addr = netip.AddrFrom4(body.A)
+		case h.Type == dnsmessage.TypeAAAA:
+			var body dnsmessage.AAAAResource
+			body, err = p.AAAAResource()
+			r.addr = netip.AddrFrom16(body.AAAA)
+		case h.Type == dnsmessage.TypeCNAME:
+			var body dnsmessage.CNAMEResource
+			body, err = p.CNAMEResource()
+			r.alias = body.CNAME
+		default:
+			err = p.SkipAnswer()
+		}
+		if err != nil {
+			return nil, errServer
+		}
+		if r.addr.IsValid() || r.alias.Length > 0 {
+			all = append(all, r)
+		}
+	}
+}
+
+// collect follows the aliases of an answer (in whatever order they come) to the addresses at their end.
+func collect(p *dnsmessage.Parser, q dnsmessage.Question) ([]netip.Addr, error) {
+	all, err := records(p, q.Class)
+	if err != nil {
+		return nil, err
+	}
+	name := q.Name
+	for range lookupChain {
+		var addrs []netip.Addr
+		var alias *dnsmessage.Name
+		for i := range all {
+			switch r := &all[i]; {
+			case !sameName(r.name, name):
+			case r.addr.IsValid():
+				addrs = append(addrs, r.addr)
+			default:
+				alias = &r.alias
+			}
+		}
+		if len(addrs) > 0 || alias == nil {
+			return addrs, nil
+		}
+		name = *alias
+	}
+	return nil, errServer
+}
+
+// sameName compares as DNS does, without regard to the case of letters.
+func sameName(a, b dnsmessage.Name) bool { return lowerASCII(a.String()) == lowerASCII(b.String()) }

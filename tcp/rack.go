@@ -28,6 +28,13 @@ type resent struct {
 	begin, end Seq
 }
 
+// resentsByTime sorts the list of a scoreboard by time. (By a pointer, as it makes no garbage; slices' sort would be 8 KB of code.)
+type resentsByTime scoreboard
+
+func (b *resentsByTime) Len() int           { return len(b.resents) }
+func (b *resentsByTime) Less(i, j int) bool { return b.resents[i].sent < b.resents[j].sent }
+func (b *resentsByTime) Swap(i, j int)      { b.resents[i], b.resents[j] = b.resents[j], b.resents[i] }
+
 // maxResents bounds that list: there are no more of them than spans that say something new.
 const maxResents = 2 * maxSpans
 

@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"cmp"
 	"slices"
 	"sort"
 
@@ -416,7 +415,7 @@ func (b *scoreboard) restore() {
 		}
 		at = s.end
 	}
-	slices.SortStableFunc(b.resents, func(a, b resent) int { return cmp.Compare(a.sent, b.sent) })
+	sort.Stable((*resentsByTime)(b))
 	b.lost, b.rtx = 0, 0
 	b.resend, b.lossEnd = b.una, b.una
 }
