@@ -41,25 +41,30 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 		p.Release()
 		return true
 	}
-	fn := s.onTCP.Load()
-	if fn == nil {
-		return false
+	if ask := s.handlers.tcp.Load(); ask != nil {
+		(*ask)(now, seg, *k, p, m, floor)
+		return true
 	}
+	return false
+}
+
+// requestTCP asks a handler about a SYN. It owns p.
+func (s *Stack) requestTCP(handle func(*TCPRequest), now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Packet, m *ip.Meta, floor issFloor) {
 	if !s.admits(&manner{}, seg, m) { // signed: a handler has no keys
 		p.Release()
-		return true
+		return
 	}
 	if s.pending.Add(1) > int64(s.cfg.MaxPending) {
 		s.pending.Add(-1)
 		s.stats.requestDrops.Add(1)
 		p.Release()
-		return true
+		return
 	}
 	if !s.mayAsk() {
 		s.pending.Add(-1)
 		s.stats.requestDrops.Add(1)
 		p.Release()
-		return true
+		return
 	}
 	o := s.newOpening(now, seg, k, m, floor)
 	r := &TCPRequest{
@@ -73,16 +78,15 @@ func (s *Stack) open(now sched.Time, seg *tcp.Segment, k *flowKey, p *packet.Pac
 		s.asked.Add(-1)
 		r.settle()
 		r.dropPacket()
-		return true
+		return
 	}
 	o.trace(tcp.EventReceived, seg)
 	s.timers.Arm(&o.timer, o.deadline)
 	o.mu.Unlock()
-	(*fn)(r)
+	handle(r)
 	if s.closed.Load() { // Close may have missed it
 		o.shut()
 	}
-	return true
 }
 
 // mayAsk counts one more handshake of the handler's, if there is room: as many as of a listener. A request that was accepted waits for its
@@ -192,7 +196,7 @@ func (o *opening) accept(now sched.Time, seg *tcp.Segment, b *batch) {
 // icmp takes an ICMP error that quotes our SYN-ACK: who sent the SYN cannot be reached, or never was there. The quoted sequence number is a
 // secret that only who has seen the SYN-ACK can know (RFC 5927 §4). Hard errors end a connection that is not synchronized (RFC 1122
 // §4.2.3.9, RFC 5927 §5.2), and soft ones may (RFC 5461 §4.1): nobody waits for this one but the peer, whose next SYN begins anew.
-func (o *opening) icmp(e *ip.Error, b *batch) {
+func (o *opening) icmp(_ sched.Time, e *ip.Error, b *batch) {
 	o.mu.Lock()
 	if o.dead || o.silent || o.manner.ignoresICMP() || e.MTU > 0 || !e.HasSeq || !o.rec.Quoted(tcp.Seq(e.Seq)) {
 		o.mu.Unlock()

@@ -221,10 +221,12 @@ type EchoRequest struct {
 
 // deliverEcho asks the handler; false: no handler.
 func (s *Stack) deliverEcho(_ sched.Time, p *packet.Packet, m *ip.Meta) bool {
-	fn := s.onEcho.Load()
-	if fn == nil || s.closed.Load() {
-		return false
-	}
+	ask := s.handlers.echo.Load()
+	return ask != nil && !s.closed.Load() && (*ask)(p, m)
+}
+
+// requestEcho asks a handler about an echo request, and takes p if it answers true.
+func (s *Stack) requestEcho(handle func(*EchoRequest), p *packet.Packet, m *ip.Meta) bool {
 	h, ok := p.Peek(wire.ICMPv4Len)
 	if !ok {
 		return false
@@ -234,7 +236,7 @@ func (s *Stack) deliverEcho(_ sched.Time, p *packet.Packet, m *ip.Meta) bool {
 		s.stats.requestDrops.Add(1)
 		return drop(p)
 	}
-	(*fn)(&EchoRequest{
+	handle(&EchoRequest{
 		Src: s.zoned(m.Src, m.Scope), Dst: m.Dst, Iface: m.Iface, ID: wire.ICMPv4(h).ID(), Seq: wire.ICMPv4(h).Seq(),
 		request: request{stack: s}, scope: m.Scope, msg: p,
 	})

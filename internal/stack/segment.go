@@ -223,17 +223,12 @@ func (s *Stack) icmpError(now sched.Time, e *ip.Error) {
 		s.recordICMP(now, &k, e)
 		return
 	}
-	switch o := owner.(type) {
-	case *TCP:
+	if o, ok := owner.(icmpTaker); ok {
 		o.icmp(now, e, b)
-	case *UDP:
-		o.icmp(now, e, b)
-	case *opening:
-		o.icmp(e, b)
-	case nil:
-		if e.MTU > 0 && s.mayHaveSent(e) {
-			s.ip.SetPathMTU(now, e.Dst, e.Scope, e.MTU)
-		}
+		return
+	}
+	if owner == nil && e.MTU > 0 && s.mayHaveSent(e) {
+		s.ip.SetPathMTU(now, e.Dst, e.Scope, e.MTU)
 	}
 }
 

@@ -57,11 +57,6 @@ type Config struct {
 
 	// ISS, if not nil, gives the initial sequence numbers of connections in place of RFC 6528: for tests of sequence numbers that wrap.
 	ISS func() tcp.Seq
-
-	// OnTCPRequest, OnUDPRequest and OnEcho are called, with no lock held, for what no socket takes; nil: refused.
-	OnTCPRequest func(*TCPRequest)
-	OnUDPRequest func(*UDPRequest)
-	OnEcho       func(*EchoRequest)
 }
 
 // Stack is one host.
@@ -93,9 +88,7 @@ type Stack struct {
 	pings        pingTable
 	log          traceLog
 
-	onTCP  atomic.Pointer[func(*TCPRequest)]
-	onUDP  atomic.Pointer[func(*UDPRequest)]
-	onEcho atomic.Pointer[func(*EchoRequest)]
+	handlers handlers
 
 	mu     sync.Mutex // configuration
 	closed atomic.Bool
@@ -140,9 +133,6 @@ func New(c Config) *Stack {
 		return b
 	}
 	s.ifaces.Store(new([]*Interface))
-	s.SetTCPHandler(c.OnTCPRequest)
-	s.SetUDPHandler(c.OnUDPRequest)
-	s.SetEchoHandler(c.OnEcho)
 	s.ip = ip.New(ip.Config{
 		Clock: c.Clock, Rand: c.Rand, Packets: c.Packets, Forward: c.Forward, MinPathMTU: c.MinPathMTU,
 		Deliver: s.deliver, Echo: s.deliverEcho, Error: s.icmpError, Transmit: s.transmit, Expired: s.kickQueues,
@@ -154,23 +144,6 @@ func setDefault[T int | int64](v *T, d T) {
 	if *v == 0 {
 		*v = d
 	}
-}
-
-// SetTCPHandler says who takes a SYN that no listener takes; nil: nobody, it is reset.
-func (s *Stack) SetTCPHandler(fn func(*TCPRequest)) { storeFunc(&s.onTCP, fn) }
-
-// SetUDPHandler says who takes the first datagram of a flow that no socket takes.
-func (s *Stack) SetUDPHandler(fn func(*UDPRequest)) { storeFunc(&s.onUDP, fn) }
-
-// SetEchoHandler says who takes an echo request to an address that is ours only by AnyDestination.
-func (s *Stack) SetEchoHandler(fn func(*EchoRequest)) { storeFunc(&s.onEcho, fn) }
-
-func storeFunc[T any](p *atomic.Pointer[func(T)], fn func(T)) {
-	if fn == nil {
-		p.Store(nil)
-		return
-	}
-	p.Store(&fn)
 }
 
 // Clock returns the stack's clock.
@@ -210,9 +183,7 @@ func (s *Stack) Close() {
 
 // StopListening closes every listener and lets no handler have more.
 func (s *Stack) StopListening() {
-	s.SetTCPHandler(nil)
-	s.SetUDPHandler(nil)
-	s.SetEchoHandler(nil)
+	s.handlers.remove()
 	s.binds.each(func(b *bind) {
 		if l, ok := b.owner.(*Listener); ok {
 			_ = l.Close()

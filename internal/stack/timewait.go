@@ -83,7 +83,7 @@ func (s *Stack) timeWaitInput(now sched.Time, seg *tcp.Segment, k *flowKey, m *i
 
 // listens reports whether somebody may want what a SYN asks for.
 func (s *Stack) listens(k *flowKey, m *ip.Meta) bool {
-	return s.onTCP.Load() != nil || s.listenerOf(k, m) != nil
+	return s.handlers.tcp.Load() != nil || s.listenerOf(k, m) != nil
 }
 
 // claimFlow puts f into the flow table, if need be in the place of a connection in TIME-WAIT that allows it.

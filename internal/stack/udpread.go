@@ -133,21 +133,22 @@ func (u *UDP) settle() {
 }
 
 // take queues a datagram that came in or, with a segment size, several in one packet.
-func (u *UDP) take(p *packet.Packet, src netip.AddrPort, ttl uint8, segment uint16, b *batch) {
+func (u *UDP) take(p *packet.Packet, src netip.AddrPort, ttl uint8, segment uint16, b *batch) bool {
 	size, _ := p.Unread()
 	u.mu.Lock()
 	if ttl < u.traffic.MinTTL {
 		u.mu.Unlock()
 		u.stack.stats.minTTLDrops.Add(uint64(segments(size, int(segment))))
-		return
+		return true
 	}
 	ok := !u.closed && u.in.add(p, src, segment, u.limit, int(u.outHeld.Load()))
 	u.mu.Unlock()
 	if !ok {
 		u.stack.stats.udpOverflow.Add(uint64(segments(size, int(segment))))
-		return
+		return true
 	}
 	b.wake(u.notifier, ReadReady)
+	return true
 }
 
 // parseUDP takes the header of a datagram, or of several in one packet, and cuts off what is behind. Segment is the size of each of
@@ -184,20 +185,15 @@ func (s *Stack) deliverUDP(now sched.Time, p *packet.Packet, m *ip.Meta, b *batc
 	size, _ := p.Unread()
 	segs := uint64(segments(size, int(segment)))
 	s.stats.udpIn.Add(segs)
-	switch o := s.udpOwner(&k, dst, m, b).(type) {
-	case *UDP:
-		o.take(p, src, m.TTL, segment, b)
-	case *UDPRequest:
-		return o.take(p, src, segment) // releases p when it answers true
-	default:
-		if m.Multi || !s.requestUDP(now, p, &k, m, segment) {
-			s.stats.udpNoPort.Add(segs)
-			return m.Multi && drop(p)
-		}
+	if o, ok := s.udpOwner(&k, dst, m, b).(datagramTaker); ok {
+		return o.take(p, src, m.TTL, segment, b) && drop(p)
+	}
+	if ask := s.handlers.udp.Load(); ask != nil && !m.Multi && !s.closed.Load() {
+		(*ask)(now, p, k, m, segment)
 		return true
 	}
-	p.Release()
-	return true
+	s.stats.udpNoPort.Add(segs)
+	return m.Multi && drop(p)
 }
 
 // lastUDP is the socket that took the last datagram of a batch, and what made it that one: most that come are of the same flow.

@@ -36,17 +36,14 @@ type UDPRequest struct {
 	gone     bool // out of the table
 }
 
-// requestUDP asks the handler about the first datagram of a flow; false if there is no handler. On true p is taken.
-func (s *Stack) requestUDP(now sched.Time, p *packet.Packet, k *flowKey, m *ip.Meta, segment uint16) bool {
-	fn := s.onUDP.Load()
-	if fn == nil || s.closed.Load() {
-		return false
-	}
+// requestUDP asks a handler about the first datagram of a flow. It owns p.
+func (s *Stack) requestUDP(handle func(*UDPRequest), now sched.Time, p *packet.Packet, k *flowKey, m *ip.Meta, segment uint16) {
 	if s.pending.Add(1) > int64(s.cfg.MaxPending) {
 		s.pending.Add(-1)
 		size, _ := p.Unread()
 		s.stats.requestDrops.Add(uint64(segments(size, int(segment))))
-		return drop(p)
+		p.Release()
+		return
 	}
 	r := &UDPRequest{
 		Src: s.zonedPort(k.remoteAddr(), m.Scope), Dst: s.zonedPort(k.localAddr(), m.Scope), Iface: m.Iface,
@@ -64,18 +61,17 @@ func (s *Stack) requestUDP(now sched.Time, p *packet.Packet, k *flowKey, m *ip.M
 	if !s.flows.insert(&r.flow) { // another goroutine was faster with a datagram of the flow: this one is lost
 		r.settle()
 		r.drop()
-		return true
+		return
 	}
 	s.timers.Arm(&r.timer, now.Add(decideWithin))
-	(*fn)(r)
+	handle(r)
 	if s.closed.Load() { // Close may have missed it
 		r.shut()
 	}
-	return true
 }
 
-// take queues a further datagram of the flow; false: answer port unreachable, the packet stays the caller's.
-func (r *UDPRequest) take(p *packet.Packet, src netip.AddrPort, segment uint16) bool {
+// take queues a further datagram of the flow; false: answer port unreachable.
+func (r *UDPRequest) take(p *packet.Packet, src netip.AddrPort, _ uint8, segment uint16, _ *batch) bool {
 	size, _ := p.Unread()
 	segs := segments(size, int(segment))
 	r.mu.Lock()
@@ -89,7 +85,7 @@ func (r *UDPRequest) take(p *packet.Packet, src netip.AddrPort, segment uint16) 
 	case r.silent, r.gone, r.queue.count()+segs > requestDatagrams, !r.queue.add(p, src, segment, requestBytes, 0):
 		r.stack.stats.udpOverflow.Add(uint64(segs))
 	}
-	return drop(p)
+	return true
 }
 
 // Accept makes u the flow's socket; the datagrams that wait are its to read.
