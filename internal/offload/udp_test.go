@@ -2,6 +2,7 @@ package offload
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/weirnet/weir/packet"
@@ -277,6 +278,14 @@ func FuzzUDP(f *testing.F) {
 		}
 		if len(got) != len(want) {
 			t.Fatalf("%d datagrams became %d", len(want), len(got))
+		}
+		if len(all) > 0 && flags&2 != 0 { // the damaged one may be of another flow now, and so come later than others
+			odd := string(plain(want[int(at)%len(want)]))
+			isOdd := func(b []byte) bool { return string(plain(b)) == odd }
+			got, want = slices.DeleteFunc(got, isOdd), slices.DeleteFunc(want, isOdd)
+			if len(got) != len(want) {
+				t.Fatal("the damaged datagram is not there as it was")
+			}
 		}
 		for i := range got {
 			if !bytes.Equal(plain(got[i]), plain(want[i])) {
