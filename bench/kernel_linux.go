@@ -2,11 +2,14 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -20,7 +23,7 @@ const tunName = "bench0"
 type kernelWorld struct {
 	addr    netip.Addr
 	far     netns.NsHandle
-	control string // congestion control of who dials; empty: the kernel's default
+	control string // congestion control of both ends; empty: CUBIC, as gVisor and weir have it, whatever this machine's default
 }
 
 func openKernelLo(options) (world, error) {
@@ -128,20 +131,30 @@ func (w *kernelWorld) inFar(fn func() error) error {
 	return fn()
 }
 
+// listen makes a listener of TCP alone: Go's listeners speak MPTCP where the kernel does. What it accepts has its congestion control.
 func (w *kernelWorld) listen(port uint16) (l net.Listener, err error) {
+	lc := net.ListenConfig{Control: w.setControl}
+	lc.SetMultipathTCP(false)
 	err = w.inFar(func() error {
-		l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.addr, port)))
+		l, err = lc.Listen(context.Background(), "tcp", netip.AddrPortFrom(w.addr, port).String())
 		return err
 	})
 	return l, err
 }
 
 func (w *kernelWorld) dial(port uint16) (net.Conn, error) {
-	c, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.addr, port)))
-	if err != nil || w.control == "" {
-		return c, err
+	d := net.Dialer{Control: w.setControl}
+	return d.DialTCP(context.Background(), "tcp", netip.AddrPort{}, netip.AddrPortFrom(w.addr, port))
+}
+
+// setControl is a net.Dialer's or net.ListenConfig's Control: it sets a socket's congestion control before it is used.
+func (w *kernelWorld) setControl(_, _ string, c syscall.RawConn) (err error) {
+	name := cmp.Or(w.control, "cubic")
+	failed := c.Control(func(fd uintptr) { err = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, name) })
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: this kernel has no congestion control %s", errSkip, name)
 	}
-	return c, setControl(c, w.control)
+	return errors.Join(failed, os.NewSyscallError("TCP_CONGESTION", err))
 }
 
 func (w *kernelWorld) packets() (client, server net.Conn, err error) {

@@ -2,12 +2,10 @@ package main
 
 import (
 	"errors"
-	"net"
 	"net/netip"
 	"time"
 
 	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 
 	"github.com/weirnet/weir"
 	"github.com/weirnet/weir/buffer"
@@ -114,19 +112,6 @@ func bridge(a, b link.Device) error {
 	return errors.Join(
 		a.Attach(link.Sink{Deliver: into(b), Packets: pool, Clock: clock}),
 		b.Attach(link.Sink{Deliver: into(a), Packets: pool, Clock: clock}))
-}
-
-// setControl sets the congestion control of a kernel's connection.
-func setControl(c *net.TCPConn, name string) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
-	failed := raw.Control(func(fd uintptr) { err = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, name) })
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EPERM) {
-		return errors.Join(errSkip, errors.New("this kernel has no congestion control "+name))
-	}
-	return errors.Join(failed, err)
 }
 
 // lossy is a stream with BBR over the lossy link.

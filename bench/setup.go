@@ -45,20 +45,23 @@ const (
 
 const tuned = "SACK, CUBIC, 4 MiB default and 16 MiB largest buffers, receive-buffer moderation"
 
+// kernelControl is true of the kernel's sockets in all works but lossy: pacing, which some machines' default asks of it, is by timers.
+const kernelControl = "CUBIC, whatever the machine's default is"
+
 var setups = []setup{
 	{"weir", "two weir stacks with the zero Config over link/pipe; with an MTU NoOffload: real packets, checksums computed and verified", false, openWeir},
-	{"weir/tun", "a weir stack and this kernel over link/tun with the virtio-net header, MTU 1500", true, openWeirTUN},
-	{"weir/tun-plain", "a weir stack and this kernel over link/tun with NoOffload, MTU 1500: a system call a packet", true, openWeirTUN},
+	{"weir/tun", "a weir stack and this kernel (CUBIC too) over link/tun with the virtio-net header, MTU 1500", true, openWeirTUN},
+	{"weir/tun-plain", "a weir stack and this kernel (CUBIC too) over link/tun with NoOffload, MTU 1500: a system call a packet", true, openWeirTUN},
 	{"gvisor/pipe", "two gVisor stacks over its link/pipe as shipped (no GSO, no GRO); " + tuned, false, openGvisorPipe},
 	{"gvisor/channel", "two gVisor stacks over its link/channel, a goroutine each way that carries packets over; no GSO, no GRO; " + tuned, false, openGvisorChannel},
 	{"gvisor/gso", "as gvisor/channel, with its software GSO (real packets on the link, checksums computed and verified) and its GRO over each batch; " + tuned, false, openGvisorGSO},
 	{"gvisor/host-gso", "as gvisor/channel, with GSO and checksums left to the link as to a NIC, which hands super-segments of up to 64 KiB over whole; " + tuned, false, openGvisorHostGSO},
-	{"gvisor/fdbased", "a gVisor stack and this kernel over TUN by its link/fdbased (which knows the virtio-net header for sockets only), MTU 1500, no GRO, as shipped; " + tuned, true, openGvisorFdbased},
+	{"gvisor/fdbased", "a gVisor stack and this kernel (CUBIC too) over TUN by its link/fdbased (which knows the virtio-net header for sockets only), MTU 1500, no GRO, as shipped; " + tuned, true, openGvisorFdbased},
 	{"gvisor/fdbased-gro", "as gvisor/fdbased, with its GRO; " + tuned, true, openGvisorFdbasedGRO},
-	{"gvisor/vnet", "a gVisor stack and this kernel over TUN with the virtio-net header by a link of ours: 64 KiB super-segments and partial checksums both ways, writes from the sender's goroutine, readv straight into pooled views; MTU 1500; " + tuned, true, openGvisorVnet},
-	{"kernel/lo", "Linux over its loopback interface as it comes, by Go's net", true, openKernelLo},
-	{"kernel/veth", "Linux over a veth pair between two namespaces, offloads as they come, by Go's net", true, openKernelVeth},
-	{"kernel/veth-plain", "Linux over a veth pair between two namespaces, checksum, segmentation and receive offloads off, by Go's net", true, openKernelVethPlain},
+	{"gvisor/vnet", "a gVisor stack and this kernel (CUBIC too) over TUN with the virtio-net header by a link of ours: 64 KiB super-segments and partial checksums both ways, writes from the sender's goroutine, readv straight into pooled views; MTU 1500; " + tuned, true, openGvisorVnet},
+	{"kernel/lo", "Linux over its loopback interface as it comes, by Go's net without MPTCP; " + kernelControl, true, openKernelLo},
+	{"kernel/veth", "Linux over a veth pair between two namespaces, offloads as they come, by Go's net without MPTCP; " + kernelControl, true, openKernelVeth},
+	{"kernel/veth-plain", "Linux over a veth pair between two namespaces, checksum, segmentation and receive offloads off, by Go's net without MPTCP; " + kernelControl, true, openKernelVethPlain},
 	{"kernel/emul", "Linux in two namespaces, each with a plain TUN, joined by weir's link/emul", true, nil},
 	{"weir/emul", "two weir stacks over link/pipe behind link/emul, in real time", false, nil},
 	{"weir/sim", "two weir stacks in package sim, in virtual time", false, nil},

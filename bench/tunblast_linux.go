@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"runtime"
@@ -185,7 +184,7 @@ func blastOut(_ setup, o options) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(b.remote))
+	l, err := (&kernelWorld{addr: hostA}).listen(tcpPort)
 	if err != nil {
 		return sample{}, err
 	}
