@@ -1,7 +1,7 @@
 package main
 
 import (
-	"io"
+	"fmt"
 	"net"
 	"time"
 
@@ -11,8 +11,11 @@ import (
 // windows is how often the cost works measure what they have set up, which takes longer than measuring.
 const windows = 5
 
-// costByConns is the processor time of a round trip of one byte over connections that take turns, o.Conns of them. One goroutine does
-// both ends, so that what differs is how long it takes to find a connection and what belongs to it.
+// costByConns is the processor time of a segment, and of a round trip of one byte, over connections that take turns, o.Conns of them. One
+// goroutine does both ends, so that what differs is how long it takes to find a connection and what belongs to it.
+//
+// The segment is the measure of a growing cost: when its turn comes after more than the time of a delayed acknowledgment, a round trip is
+// three segments and not two, and a timer that expires.
 func costByConns(s setup, o options) ([]sample, error) {
 	if err := afford(s, &o); err != nil {
 		return nil, err
@@ -25,10 +28,19 @@ func costByConns(s setup, o options) ([]sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := 0
-	return costWindows(o, func() error {
+	return turns(w, o, func(i int) (client, server net.Conn) { return held[2*i], held[2*i+1] })
+}
+
+// segmentCounter is a world that counts the segments of TCP that its hosts have sent.
+type segmentCounter interface{ segments() int64 }
+
+// turns has connections take turns at a round trip.
+func turns(w world, o options, at func(i int) (client, server net.Conn)) ([]sample, error) {
+	i, b := 0, make([]byte, 1)
+	return costWindows(o, w.(segmentCounter).segments, func() error {
 		i = (i + stride) % o.Conns
-		return trip(held[2*i], held[2*i+1])
+		client, server := at(i)
+		return trip(client, server, b)
 	})
 }
 
@@ -46,29 +58,33 @@ func costByTimers(s setup, o options) ([]sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	return costWindows(o, func() error { return trip(held[0], held[1]) })
+	b := make([]byte, 1)
+	return costWindows(o, nil, func() error { return trip(held[0], held[1], b) })
 }
 
 // stride leads from one connection to the next: a prime, so that all have their turn, and large, so that neighbours in memory do not
 // follow one another.
 const stride = 104_729
 
-// trip is a byte there and back, in one goroutine.
-func trip(client, server net.Conn) error {
-	var b [1]byte
-	for _, way := range [2][2]net.Conn{{client, server}, {server, client}} {
-		if _, err := way[0].Write(b[:]); err != nil {
-			return err
-		}
-		if _, err := io.ReadFull(way[1], b[:]); err != nil {
-			return err
-		}
+// trip is a byte there and back, in one goroutine; b has room for it.
+func trip(client, server net.Conn, b []byte) error {
+	if err := passOn(client, server, b); err != nil {
+		return err
 	}
-	return nil
+	return passOn(server, client, b)
 }
 
-// costWindows gives the processor time of an operation in microseconds, several times.
-func costWindows(o options, op func() error) (all []sample, err error) {
+func passOn(from, to net.Conn, b []byte) error {
+	if _, err := from.Write(b); err != nil {
+		return err
+	}
+	_, err := to.Read(b)
+	return err
+}
+
+// costWindows gives the processor time of an operation in microseconds, several times; if segments are counted, that of a segment, and
+// the operation's beside it.
+func costWindows(o options, segments func() int64, op func() error) (all []sample, err error) {
 	window := func(d time.Duration) (n int, err error) {
 		for start := time.Now(); time.Since(start) < d; {
 			for range 64 {
@@ -88,11 +104,23 @@ func costWindows(o options, op func() error) (all []sample, err error) {
 		if err != nil {
 			return nil, err
 		}
+		var before int64
+		if segments != nil {
+			before = segments()
+		}
 		n, err := window(o.Time)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, sample{Value: m.stop().cpu.Seconds() * 1e6 / float64(n)})
+		us := m.stop().cpu.Seconds() * 1e6
+		if segments == nil {
+			all = append(all, sample{Value: us / float64(n)})
+			continue
+		}
+		sent := float64(segments() - before)
+		s := sample{Value: us / sent, More: map[string]float64{perSegment: us / sent, perTrip: us / float64(n), perTripSegments: sent / float64(n)}}
+		s.Note = fmt.Sprintf("%.2f µs and %.2f segments a round trip", s.More[perTrip], s.More[perTripSegments])
+		all = append(all, s)
 	}
 	return all, nil
 }
@@ -112,7 +140,7 @@ func wheelTimers(_ setup, o options) ([]sample, error) {
 		nodes[i].Owner = neverExpires{}
 		_ = arm()
 	}
-	return costWindows(o, arm)
+	return costWindows(o, nil, arm)
 }
 
 type neverExpires struct{}
@@ -127,7 +155,7 @@ func goTimers(_ setup, o options) ([]sample, error) {
 		timers[i] = time.AfterFunc(15*time.Second, func() {})
 	}
 	i := 0
-	return costWindows(o, func() error {
+	return costWindows(o, nil, func() error {
 		i = (i + stride) % o.Conns
 		timers[i].Reset(15 * time.Second)
 		return nil

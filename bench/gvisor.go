@@ -115,3 +115,7 @@ func (w *gvisorWorld) packets() (client, server net.Conn, err error) {
 	client, err = gonet.DialUDP(w.a, nil, &to, ipv4.ProtocolNumber)
 	return client, l, err
 }
+
+func (w *gvisorWorld) segments() int64 {
+	return int64(w.a.Stats().TCP.SegmentsSent.Value() + w.b.Stats().TCP.SegmentsSent.Value())
+}

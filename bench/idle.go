@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// idle counts what o.Conns established connections hold on the heap, per end (for the kernel: Go's share; the kernel's is beside it).
+// idle counts what o.Conns established connections hold on the heap, per end (for the kernel: Go's share; the kernel's is beside it), and
+// times a full garbage collection beside them, for 100,000.
 func idle(s setup, o options) (sample, error) {
 	o.Conns = affordable(s, o.Conns)
 	w, err := s.open(o)
@@ -24,32 +25,17 @@ func idle(s setup, o options) (sample, error) {
 	if err := establish(w, o.Conns, func(client, server net.Conn) { held = append(held, client, server) }); err != nil {
 		return sample{}, err
 	}
-	after, ends := settledHeap(), float64(len(held))
+	after, inKernel, ends := settledHeap(), kernelMemory(), float64(len(held))
 	r := sample{Value: float64(after.HeapAlloc-before.HeapAlloc) / ends, More: map[string]float64{
 		objectsPerEnd: float64(after.HeapObjects-before.HeapObjects) / ends,
 	}}
-	r.Note = fmt.Sprintf("%d connections, %.1f objects", o.Conns, r.More[objectsPerEnd])
+	full, worst := timeGC(5)
+	r.More[gcPer100k], r.More[longestStop] = full.Seconds()*1e3*1e5/float64(o.Conns), worst.Seconds()*1e3
+	r.Note = fmt.Sprintf("%d connections, %.1f objects; GC %.0f ms per 100,000", o.Conns, r.More[objectsPerEnd], r.More[gcPer100k])
 	if s.namespace {
-		r.More[kernelPerEnd] = float64(kernelMemory()-slab) / ends
+		r.More[kernelPerEnd] = float64(inKernel-slab) / ends
 		r.Note += fmt.Sprintf(", and %.0f bytes in the kernel", r.More[kernelPerEnd])
 	}
-	runtime.KeepAlive(held)
-	return r, nil
-}
-
-// collect times a full garbage collection with o.Conns idle connections, for 100,000 of them.
-func collect(s setup, o options) (sample, error) {
-	o.Conns = affordable(s, o.Conns)
-	w, err := s.open(o)
-	if err != nil {
-		return sample{}, err
-	}
-	held, err := hold(w, o.Conns)
-	if err != nil {
-		return sample{}, err
-	}
-	full, worst := timeGC(5)
-	r := sample{Value: full.Seconds() * 1e3 * 1e5 / float64(o.Conns), Note: fmt.Sprintf("%d connections, longest stop %v", o.Conns, worst)}
 	runtime.KeepAlive(held)
 	return r, nil
 }

@@ -9,6 +9,9 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -168,4 +171,25 @@ func (w *kernelWorld) packets() (client, server net.Conn, err error) {
 	}
 	client, err = net.DialUDP("udp", nil, to)
 	return client, server, err
+}
+
+// segments is OutSegs of this namespace: for the loopback interface those of both ends.
+func (w *kernelWorld) segments() (n int64) {
+	text, err := os.ReadFile("/proc/net/snmp")
+	if err != nil {
+		return 0
+	}
+	var names []string
+	for line := range strings.Lines(string(text)) {
+		switch f := strings.Fields(line); {
+		case f[0] != "Tcp:":
+		case names == nil:
+			names = f
+		default:
+			if i := slices.Index(names, "OutSegs"); i >= 0 && i < len(f) {
+				n, _ = strconv.ParseInt(f[i], 10, 64)
+			}
+		}
+	}
+	return n
 }

@@ -1,6 +1,6 @@
 // Command bench measures weir beside its peers, gVisor and the Linux kernel, in turn and on the same machine.
 //
-//	bench all [-quick] [-only work,…] [-runs N] [-time D] [-o FILE.json]   everything in docs/performance.md, with its table and plots
+//	bench all [-quick] [-only work,…] [-skip work,…] [-runs N] [-time D] [-o FILE.json]   everything in docs/performance.md, with its table and plots
 //	bench render [-docs DIR] FILE.json                                     the table and the plots of an earlier run
 //	bench run [-work W] [-peer P,…] [-mtu N] …                             one work, for a closer look
 //	bench list                                                             works, tests and set-ups
@@ -52,8 +52,9 @@ func all(args []string) error {
 	f := flag.NewFlagSet("bench all", flag.ContinueOnError)
 	quick := f.Bool("quick", false, "everything once and briefly, in about two minutes: does it work?")
 	only := f.String("only", "", "these works or tests, with commas between; their results replace those in the file")
+	skip := f.String("skip", "", "not these works or tests")
 	runs := f.Int("runs", 5, "runs of each peer, interleaved")
-	length := f.Duration("time", 0, "length of a run; 0: a second, with -quick 60 ms")
+	length := f.Duration("time", 0, "length of a run; 0: half a second, with -quick 60 ms; lossy, conns and timers have lengths of their own")
 	many := f.Int("conns", 0, "connections of the work million; 0: 1,000,000, with -quick 20,000")
 	file := f.String("o", "bench.json", "the file of results")
 	docs := f.String("docs", "", "directory for performance-table.md and plots/; empty: the table on standard output, no plots")
@@ -78,6 +79,15 @@ func all(args []string) error {
 	if err != nil {
 		return err
 	}
+	if *skip != "" {
+		not, err := choose(known, *skip)
+		if err != nil {
+			return err
+		}
+		chosen = slices.DeleteFunc(slices.Clone(chosen), func(t test) bool {
+			return slices.ContainsFunc(not, func(n test) bool { return n.id == t.id })
+		})
+	}
 	res, err := load(*file)
 	if err != nil {
 		return err
@@ -101,7 +111,7 @@ func choose(known []test, only string) (chosen []test, err error) {
 			}
 		}
 		if len(chosen) == before {
-			return nil, fmt.Errorf("-only %q: it must be one of %s", name, strings.Join(names(known), ", "))
+			return nil, fmt.Errorf("%q: it must be one of %s", name, strings.Join(names(known), ", "))
 		}
 	}
 	return chosen, nil
@@ -164,7 +174,7 @@ func run(args []string) error {
 	f.DurationVar(&o.Time, "time", time.Second, "length of a run")
 	f.IntVar(&o.Streams, "streams", 1, "bulk, tun: connections at once")
 	f.IntVar(&o.Clients, "clients", 1, "crr: clients at once")
-	f.IntVar(&o.Conns, "conns", 10_000, "idle, gc, million, cost: connections")
+	f.IntVar(&o.Conns, "conns", 10_000, "idle, million, conns, timers, records: connections")
 	f.BoolVar(&o.Reverse, "reverse", false, "bulk, tun: who accepted sends (tun: stack → kernel)")
 	f.Float64Var(&o.Loss, "loss", 0, "lossy: share of packets lost, 0 to 1")
 	f.StringVar(&o.Profile, "cpuprofile", "", "write a CPU profile of the first set-up's last run")

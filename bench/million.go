@@ -58,6 +58,9 @@ func million(s setup, o options) (sample, error) {
 	runtime.ReadMemStats(&after)
 	m.more[heapEnd] = float64(after.HeapAlloc-before.HeapAlloc) / float64(2*o.Conns)
 	rss := float64(procField("/proc/self/status", "VmRSS:")) * 1024 / 1e9
+	if err := m.turns(o); err != nil {
+		return sample{}, err
+	}
 	m.more[peakRSS] = float64(procField("/proc/self/status", "VmHWM:")) * 1024 / 1e9
 	m.close()
 	m.awaitNothing(routines)
@@ -80,12 +83,24 @@ func (m *crowd) open(conns int) error {
 }
 
 func (m *crowd) echo(int) error {
+	b := make([]byte, 1)
 	for i := 0; i < len(m.held); i += 2 {
-		if err := trip(m.held[i], m.held[i+1]); err != nil {
+		if err := trip(m.held[i], m.held[i+1], b); err != nil {
 			return fmt.Errorf("connection %d: %w", i/2, err)
 		}
 	}
 	return nil
+}
+
+// turns measures what segments and round trips cost now.
+func (m *crowd) turns(o options) error {
+	all, err := turns(m.w, o, func(i int) (client, server net.Conn) { return m.held[2*i], m.held[2*i+1] })
+	var segment, trips, segments []float64
+	for _, s := range all {
+		segment, trips, segments = append(segment, s.Value), append(trips, s.More[perTrip]), append(segments, s.More[perTripSegments])
+	}
+	m.more[perSegment], m.more[perTrip], m.more[perTripSegments] = median(segment), median(trips), median(segments)
+	return err
 }
 
 func (m *crowd) close() {
@@ -108,7 +123,8 @@ func (m *crowd) awaitNothing(routines int) {
 }
 
 func (m *crowd) note(conns int) string {
-	return fmt.Sprintf("%d connections, limit %.2f GB; %.0f opened/s, %.0f echoed/s, heap %.0f bytes per end; GC %.0f ms per 100,000, longest stop %.2f ms; after close %.0f flows, %.0f goroutines, %.1f bytes per end",
+	return fmt.Sprintf("%d connections, limit %.2f GB; %.0f opened/s, %.0f echoed/s, heap %.0f bytes per end; GC %.0f ms per 100,000, longest stop %.2f ms; %.2f µs a segment, %.2f µs and %.2f segments a round trip; after close %.0f flows, %.0f goroutines, %.1f bytes per end",
 		conns, float64(memoryLimit(conns))/1e9, m.more[opened], m.more[echoed], m.more[heapEnd], m.more[gcPer100k], m.more[longestStop],
+		m.more[perSegment], m.more[perTrip], m.more[perTripSegments],
 		m.more[leftFlows], m.more[leftRoutines], m.more[leftHeap])
 }

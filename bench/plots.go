@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -34,7 +35,7 @@ var figures = []figureSpec{
 	{"throughput", "Throughput of one stream by packet size, no offload", "packet size, bytes", "GB/s", true, pointsOf("size", 1)},
 	{"latency", "1-byte round trips in process: how long they take", "share of round trips that are slower, %", "µs", true, latencyCurves},
 	{"memory", "Memory of an idle connection: heap, and with kernel/lo what the kernel holds", "connections", "bytes per end", true, pointsOf("memory", 1)},
-	{"connections", "Processor time of a round trip over connections that take turns", "connections", "µs", true, pointsOf("conns", 1)},
+	{"connections", "Processor time over connections that take turns: of a segment, and of a round trip", "connections", "µs", true, costCurves},
 	{"timers", "Processor time of a round trip, or of moving a deadline, beside running timers", "timers", "ns", true, pointsOf("timers", 1e3)},
 }
 
@@ -47,7 +48,7 @@ func pointsOf(name string, factor float64) func(r *results, known []test) []curv
 			}
 			for _, e := range t.entries {
 				res := r.find(t.id)
-				if v := res.values(e.name(), ""); len(v) > 0 {
+				if v := res.values(e.name(), t.plot.key); len(v) > 0 {
 					y := factor * (median(v) + median(res.values(e.name(), kernelPerEnd)))
 					all = extend(all, e.name(), plotter.XY{X: at(t, e), Y: y})
 				}
@@ -56,6 +57,25 @@ func pointsOf(name string, factor float64) func(r *results, known []test) []curv
 		return all
 	}
 }
+
+// costCurves are a segment's and, as tests with a plot have it, a round trip's.
+func costCurves(r *results, known []test) []curve {
+	trips := pointsOf("conns", 1)(r, known)
+	bySegment := slices.Clone(known)
+	for i := range bySegment {
+		if bySegment[i].plot.plot == "conns" {
+			bySegment[i].plot.key = perSegment
+		}
+	}
+	all := pointsOf("conns", 1)(r, bySegment)
+	for _, c := range trips {
+		all = append(all, curve{c.name + tripSuffix, c.points})
+	}
+	return all
+}
+
+// tripSuffix tells the curves of round trips from those of segments.
+const tripSuffix = ", round trip"
 
 // at is where an entry's point belongs: peers may have had fewer connections than the test asks of weir.
 func at(t test, e entry) float64 {
@@ -196,11 +216,15 @@ func addCurve(p *plot.Plot, c curve) error {
 	if err != nil {
 		return err
 	}
-	s, ok := style[c.name]
+	name, trip := strings.CutSuffix(c.name, tripSuffix)
+	s, ok := style[name]
 	if !ok {
 		return fmt.Errorf("%s has no style", c.name)
 	}
 	line.Color, line.Width, line.Dashes = s.colour, vg.Points(1.8), s.dashes
+	if trip {
+		line.Dashes = []vg.Length{2, 3}
+	}
 	points.Color, points.Shape, points.Radius = s.colour, s.mark, vg.Points(3)
 	p.Add(line, points)
 	p.Legend.Add(c.name, line, points)

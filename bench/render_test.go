@@ -70,6 +70,7 @@ func TestMerge(t *testing.T) {
 func TestCommandLine(t *testing.T) {
 	for args, want := range map[string]string{
 		"all -only walk":           "it must be one of bulk",
+		"all -skip walk":           "it must be one of bulk",
 		"all -runs 0":              "one run at least",
 		"all bulk":                 `what is "bulk" for`,
 		"run -work walk":           "it must be one of bulk",

@@ -59,6 +59,15 @@ func (r *runner) together(t test, res *testResult) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for _, e := range t.entries {
+		if e.alone {
+			s, err := runEntry(t, e)
+			res.add(e, s, err)
+		}
+	}
+	for _, e := range t.entries {
+		if e.alone {
+			continue
+		}
 		wg.Go(func() {
 			s, err := runEntry(t, e)
 			mu.Lock()

@@ -18,15 +18,18 @@ type sample struct {
 
 // Names in sample.More.
 const (
-	allocsPerOp   = "allocations"
-	bytesPerOp    = "bytes allocated"
-	cpuPerGB      = "CPU s/GB"
-	p50, p99      = "p50 µs", "p99 µs"
-	p999          = "p99.9 µs"
-	objectsPerEnd = "objects"
-	kernelPerEnd  = "kernel bytes"
-	uncounted     = "lost uncounted"
-	lossShare     = "lost %"
+	allocsPerOp     = "allocations"
+	bytesPerOp      = "bytes allocated"
+	cpuPerGB        = "CPU s/GB"
+	p50, p99        = "p50 µs", "p99 µs"
+	p999            = "p99.9 µs"
+	objectsPerEnd   = "objects"
+	kernelPerEnd    = "kernel bytes"
+	uncounted       = "lost uncounted"
+	lossShare       = "lost %"
+	perTrip         = "µs a round trip"
+	perTripSegments = "segments a round trip"
+	perSegment      = "µs a segment"
 )
 
 // meter is what the process has used since it was started.

@@ -23,6 +23,7 @@ type entry struct {
 	setup  string
 	label  string         // "": the set-up's name
 	adjust func(*options) // what is different for it
+	alone  bool           // in a test whose entries run at the same time: not this one, it has a processor to itself
 }
 
 func (e entry) name() string {
@@ -59,20 +60,22 @@ type ask struct {
 type plotPoint struct {
 	plot string
 	x    float64
+	key  string // in sample.More; "": the value
 }
 
 // scale is how much is measured.
 type scale struct {
 	Time      time.Duration `json:"time"` // of one run
 	LossyTime time.Duration `json:"lossyTime"`
-	Conns     int           `json:"conns"` // idle ones of weir
-	Few       int           `json:"few"`   // those of a peer that is slow or has few files
-	Many      int           `json:"many"`  // the million
+	CostTime  time.Duration `json:"costTime"` // of one of the windows of conns and timers
+	Conns     int           `json:"conns"`    // idle ones of weir
+	Few       int           `json:"few"`      // those of a peer that is slow or has few files
+	Many      int           `json:"many"`     // the million
 }
 
 var (
-	fullScale  = scale{time.Second, 8 * time.Second, 100_000, 10_000, 1_000_000}
-	quickScale = scale{60 * time.Millisecond, time.Second, 2_000, 500, 20_000}
+	fullScale  = scale{500 * time.Millisecond, 10 * time.Second, 200 * time.Millisecond, 100_000, 10_000, 1_000_000}
+	quickScale = scale{60 * time.Millisecond, time.Second, 20 * time.Millisecond, 2_000, 500, 20_000}
 )
 
 // tests are all there are, in the order of the issue's table.
@@ -117,7 +120,7 @@ func bulkTests() []test {
 	}
 	for _, size := range []int{576, 1500, 4000, 9000, 16000, 32000, 65535} {
 		all = append(all, test{id: fmt.Sprintf("bulk/size/%d", size), work: "bulk", options: options{MTU: size},
-			entries: over("weir", "gvisor/channel", "gvisor/gso", "kernel/veth-plain"), plot: plotPoint{"size", float64(size)}})
+			entries: over("weir", "gvisor/channel", "gvisor/gso", "kernel/veth-plain"), runs: 3, plot: plotPoint{plot: "size", x: float64(size)}})
 	}
 	return all
 }
@@ -196,16 +199,15 @@ func idleTests(c scale) []test {
 			{title: fmt.Sprintf("idle connection, heap per end (weir at %d, peers at %d)", c.Conns, c.Few), unit: "bytes", lower: true, asks: []ask{{times: 800}}},
 			{title: "… objects per end", key: objectsPerEnd, lower: true, asks: []ask{{times: 2}}},
 			{title: "… in the kernel, per end", key: kernelPerEnd, unit: "bytes", lower: true},
+			{title: "… full garbage collection, per 100,000", key: gcPer100k, unit: "ms", lower: true, asks: []ask{{times: 150}}},
 		}},
-		{id: "gc", work: "gc", entries: entries(c.Conns),
-			rows: []row{{title: "full garbage collection, per 100,000 idle connections", unit: "ms", lower: true, asks: []ask{{times: 150}}}}},
 	}
 	for _, r := range []struct{ setup, title string }{{"weir/time-wait", "connection in TIME-WAIT"}, {"weir/handshake", "connection in SYN-RECEIVED"}} {
 		all = append(all, test{id: "records" + strings.TrimPrefix(r.setup, "weir"), work: "records", options: options{Conns: c.Conns}, entries: over(r.setup),
 			rows: []row{{title: r.title + ", heap with table entry and timer", unit: "bytes", lower: true, asks: []ask{{times: 96}}}}})
 	}
 	for n := max(1, c.Conns/100); n <= c.Conns; n *= 10 {
-		all = append(all, test{id: fmt.Sprintf("idle/%d", n), work: "idle", runs: 1, entries: entries(n), plot: plotPoint{"memory", float64(n)}})
+		all = append(all, test{id: fmt.Sprintf("idle/%d", n), work: "idle", runs: 1, entries: entries(n), plot: plotPoint{plot: "memory", x: float64(n)}})
 	}
 	return all
 }
@@ -220,13 +222,16 @@ func forwardTests() []test {
 
 func millionTests(c scale) []test {
 	title := fmt.Sprintf("%s established connections, both ends in one process, GOMEMLIMIT=%.1fGiB", thousands(float64(c.Many)), float64(memoryLimit(c.Many))/(1<<30))
-	return []test{{id: "million", work: "million", options: options{Conns: c.Many}, runs: 1, entries: over("weir"),
+	return []test{{id: "million", work: "million", options: options{Conns: c.Many, Time: c.CostTime}, runs: 1, entries: over("weir"), plot: plotPoint{"conns", float64(c.Many), perTrip},
 		rows: []row{
 			{title: title, unit: "GB RSS", lower: true, asks: []ask{{times: 2.3}}},
 			{title: "… full garbage collection, per 100,000", key: gcPer100k, unit: "ms", lower: true, asks: []ask{{times: 150}}},
 			{title: "… longest stop of a collection", key: longestStop, unit: "ms", lower: true},
 			{title: "… opened, one after the other", key: opened, unit: "/s"},
 			{title: "… echoed, one after the other", key: echoed, unit: "/s"},
+			{title: "… processor time of a segment, connections taking turns", key: perSegment, unit: "µs", lower: true, asks: []ask{{times: growth, test: "conns/1"}}},
+			{title: "… processor time of a round trip, connections taking turns", key: perTrip, unit: "µs", lower: true},
+			{title: "… segments of a round trip: late acknowledgments are their own", key: perTripSegments},
 			{title: "… heap per end, after the echo", key: heapEnd, unit: "bytes", lower: true},
 			{title: "… flows left when all are closed", key: leftFlows, lower: true, asks: []ask{{times: 0}}},
 			{title: "… goroutines left", key: leftRoutines, lower: true, asks: []ask{{times: 2}}},
@@ -245,7 +250,7 @@ func binaryTests() []test {
 func lossyTests(c scale) (all []test) {
 	for _, percent := range []float64{0, .1, 1} {
 		all = append(all, test{id: fmt.Sprintf("lossy/%g", percent), work: "lossy", options: options{Loss: percent / 100, Time: c.LossyTime}, atOnce: true,
-			entries: over("weir/emul", "weir/sim", "kernel/emul"),
+			entries: []entry{{setup: "weir/emul"}, {setup: "weir/sim", alone: true}, {setup: "kernel/emul"}},
 			rows:    []row{{title: fmt.Sprintf("100 Mbit/s, 20 ms, %g %% loss, BBR", percent), unit: "of the link", asks: []ask{{times: 1, peer: "kernel/emul"}}}}})
 	}
 	return all
@@ -254,21 +259,28 @@ func lossyTests(c scale) (all []test) {
 // growth is how much dearer weir's operation may be at the far end of the plot than with one.
 const growth = 2
 
+// costTests are those up to a million connections; a million are the affair of millionTests, which have them open anyway.
 func costTests(c scale) (all []test) {
-	for n := 1; n <= c.Many; n *= 10 {
-		t := test{id: fmt.Sprintf("conns/%d", n), work: "conns", runs: 1, plot: plotPoint{"conns", float64(n)},
+	for n := 1; n < c.Many; n *= 10 {
+		t := test{id: fmt.Sprintf("conns/%d", n), work: "conns", options: options{Time: c.CostTime}, runs: 1, plot: plotPoint{"conns", float64(n), perTrip},
 			entries: []entry{{setup: "weir", adjust: conns(n)}}}
 		if n <= c.Few {
 			t.entries = append(t.entries, entry{setup: "gvisor/pipe", adjust: conns(n)}, entry{setup: "kernel/lo", adjust: conns(n)})
 		}
-		if n*10 > c.Many {
-			t.rows = []row{{title: fmt.Sprintf("processor time of a round trip, %s connections taking turns", thousands(float64(n))), unit: "µs", lower: true,
-				asks: []ask{{times: growth, test: "conns/1"}}}}
+		if n == 1 || n*10 >= c.Many {
+			t.rows = []row{
+				{title: fmt.Sprintf("processor time of a segment, connections taking turns: %s", thousands(float64(n))), key: perSegment, unit: "µs", lower: true},
+				{title: "… of a round trip", key: perTrip, unit: "µs", lower: true},
+				{title: "… segments of a round trip", key: perTripSegments},
+			}
+		}
+		if n > 1 && len(t.rows) > 0 {
+			t.rows[0].asks = []ask{{times: growth, test: "conns/1"}}
 		}
 		all = append(all, t)
 	}
-	for n := 1; n <= 1<<16; n *= 4 {
-		t := test{id: fmt.Sprintf("timers/%d", n), work: "timers", runs: 1, plot: plotPoint{"timers", float64(n)},
+	for n := 1; n <= 1<<16; n *= 16 {
+		t := test{id: fmt.Sprintf("timers/%d", n), work: "timers", options: options{Time: c.CostTime}, runs: 1, plot: plotPoint{plot: "timers", x: float64(n)},
 			entries: []entry{{setup: "weir", adjust: conns(n)}, {setup: "weir/wheel", adjust: conns(n)}, {setup: "go/timers", adjust: conns(n)}}}
 		if n <= c.Few {
 			t.entries = append(t.entries, entry{setup: "kernel/lo", adjust: conns(n)})

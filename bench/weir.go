@@ -71,6 +71,10 @@ func (w *weirWorld) packets() (client, server net.Conn, err error) {
 	return client, server, err
 }
 
+func (w *weirWorld) segments() int64 {
+	return int64(w.a.Stats().TCP.SegmentsOut + w.b.Stats().TCP.SegmentsOut)
+}
+
 func (w *weirWorld) drops() uint64 {
 	a, b := w.a.Stats(), w.b.Stats()
 	return a.IP.OutDiscards + b.UDP.Overflow + b.IP.InDiscards

@@ -29,13 +29,12 @@ var works = []work{
 	{"udp", "datagrams of 64 bytes, a call each, counted when read", "datagrams/s", false, once(datagrams), inProcess},
 	{"udpbatch", "datagrams of 64 bytes, 64 to a call where there is such a call", "datagrams/s", false, once(datagramBatches), inProcess},
 	{"forward", "a stream through a router between two links", "GB/s", false, once(forward), []string{"weir", "gvisor/pipe"}},
-	{"idle", "heap of established connections", "bytes per end", true, once(idle), inProcess},
-	{"gc", "full garbage collection beside idle connections", "ms per 100,000 connections", true, once(collect), inProcess},
+	{"idle", "heap of established connections, and a full garbage collection beside them", "bytes per end", true, once(idle), inProcess},
 	{"records", "heap of what is no connection yet, or no more", "bytes each", true, nil, []string{"weir/time-wait", "weir/handshake"}},
 	{"million", "connections that are all open at once: memory, an echo each, garbage collection, what stays when they are closed", "GB RSS", true, once(million), []string{"weir"}},
 	{"binary", "a program that dials and listens, without symbols", "MB", true, once(binarySize), []string{"weir", "gvisor/pipe", "kernel/net", "nothing"}},
 	{"lossy", "a stream over 100 Mbit/s with 20 ms and losses, BBR", "of the link", false, once(lossy), []string{"weir/emul", "weir/sim", "kernel/emul"}},
-	{"conns", "a round trip over connections that take turns", "µs of processor time", true, costByConns, inProcess},
+	{"conns", "segments of round trips over connections that take turns", "µs of processor time", true, costByConns, inProcess},
 	{"timers", "a round trip, or a deadline moved, while timers run", "µs of processor time", true, costByTimers, append([]string{"weir/wheel", "go/timers"}, inProcess...)},
 }
 
