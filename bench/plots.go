@@ -159,6 +159,7 @@ var style = map[string]struct {
 	"kernel/lo":         {color.RGBA{0, 158, 115, 255}, draw.TriangleGlyph{}, nil},
 	"kernel/veth-plain": {color.RGBA{0, 158, 115, 255}, draw.TriangleGlyph{}, nil},
 	"chan":              {color.RGBA{90, 90, 90, 255}, draw.CrossGlyph{}, []vg.Length{1, 3}},
+	"chan/work":         {color.RGBA{150, 150, 150, 255}, draw.PlusGlyph{}, []vg.Length{4, 2, 1, 2}},
 	"go/timers":         {color.RGBA{90, 90, 90, 255}, draw.CrossGlyph{}, []vg.Length{1, 3}},
 }
 

@@ -48,6 +48,63 @@ func pingPong(_ setup, o options) (sample, error) {
 	})
 }
 
+// busyPingPong is pingPong between goroutines that compute for as long as weir's do, so that a round trip takes as long as there: what its
+// latencies are is the doing of the Go scheduler and the machine. A second thread that the scheduler wakes up to look for work, each tenth
+// millisecond, is met by few of the quick round trips of pingPong, and by more than one in a hundred of these.
+func busyPingPong(_ setup, o options) (sample, error) {
+	there, back := make(chan byte, 1), make(chan byte, 1)
+	bare, err := medianTrip(setup{name: "chan"}, pingPong)
+	if err != nil {
+		return sample{}, err
+	}
+	model, _ := findSetup("weir")
+	whole, err := medianTrip(model, roundTrips)
+	if err != nil {
+		return sample{}, err
+	}
+	steps := stepsOf((whole - bare) / 2)
+	go func() {
+		for b := range there {
+			back <- compute(b, steps)
+		}
+	}()
+	var b byte
+	return timeTrips(o, func() error {
+		there <- compute(b, steps)
+		b = <-back
+		return nil
+	})
+}
+
+// medianTrip is how long a round trip takes as a rule.
+func medianTrip(s setup, trips func(setup, options) (sample, error)) (time.Duration, error) {
+	one, err := trips(s, options{Time: 200 * time.Millisecond})
+	return time.Duration(one.More[p50] * 1e3), err
+}
+
+// compute takes a time that is in proportion to steps.
+//
+//go:noinline
+func compute(b byte, steps int) byte {
+	x := uint32(b)
+	for range steps {
+		x = x*1664525 + 1013904223 // each waits for the one before
+	}
+	return byte(x >> 24)
+}
+
+// stepsOf is how many steps compute makes in d.
+func stepsOf(d time.Duration) int {
+	const n = 1 << 20
+	best := time.Hour
+	for range 5 {
+		start := time.Now()
+		compute(0, n)
+		best = min(best, time.Since(start))
+	}
+	return int(max(d, 0) * n / max(best, 1))
+}
+
 // timeTrips makes round trips for o.Time.
 func timeTrips(o options, trip func() error) (sample, error) {
 	for end := time.Now().Add(warmUp(o)); time.Now().Before(end); {

@@ -76,6 +76,7 @@ var setups = []setup{
 	{"limit/tcp-in", "TUN without offloads: this kernel sends a stream to a loop that reads, and acknowledges every 32 packets at most, and does nothing else", true, nil},
 	{"limit/tcp-out", "TUN without offloads: a loop that writes the segments of a stream to this kernel's TCP as far as its window goes, and does nothing else", true, nil},
 	{"chan", "two goroutines and two Go channels, one byte each way: what the wake-ups alone cost", false, nil},
+	{"chan/work", "as chan, and each computes before it sends, so that a round trip takes as long as weir's: what of the tail is the scheduler's", false, nil},
 }
 
 func findSetup(name string) (setup, bool) {

@@ -146,7 +146,7 @@ func tunTests() []test {
 }
 
 func rrTests() []test {
-	return []test{{id: "rr", work: "rr", entries: over("weir", "gvisor/pipe", "gvisor/channel", "kernel/lo", "chan"),
+	return []test{{id: "rr", work: "rr", entries: over("weir", "gvisor/pipe", "gvisor/channel", "kernel/lo", "chan", "chan/work"),
 		rows: []row{
 			{title: "1-byte round trips in process", unit: "/s", asks: []ask{{times: 3, peer: "gvisor"}, {times: 1.8, peer: "kernel/lo"}}},
 			{title: "… median", key: p50, unit: "µs", lower: true},

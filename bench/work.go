@@ -24,7 +24,7 @@ var works = []work{
 	{"bulk", "streams as fast as they go", "GB/s", false, once(bulk), append([]string{"kernel/veth", "kernel/veth-plain"}, inProcess...)},
 	{"tun", "a stream between this kernel and a stack over TUN", "GB/s", false, once(bulk),
 		[]string{"weir/tun", "weir/tun-plain", "gvisor/fdbased", "gvisor/fdbased-gro", "gvisor/vnet", "kernel/veth", "limit/read", "limit/write", "limit/tcp-in", "limit/tcp-out"}},
-	{"rr", "one byte there and back again", "round trips/s", false, once(roundTrips), append([]string{"kernel/veth", "chan"}, inProcess...)},
+	{"rr", "one byte there and back again", "round trips/s", false, once(roundTrips), append([]string{"kernel/veth", "chan", "chan/work"}, inProcess...)},
 	{"crr", "connect, 100 bytes there, 100 bytes back, close", "connections/s", false, once(connections), inProcess},
 	{"udp", "datagrams of 64 bytes, a call each, counted when read", "datagrams/s", false, once(datagrams), inProcess},
 	{"udpbatch", "datagrams of 64 bytes, 64 to a call where there is such a call", "datagrams/s", false, once(datagramBatches), inProcess},
@@ -58,6 +58,7 @@ func (w work) over(s setup, o options) ([]sample, error) {
 // specials are set-ups that are no world: they do their one work themselves.
 var specials = map[string]func(s setup, o options) ([]sample, error){
 	"chan":           once(pingPong),
+	"chan/work":      once(busyPingPong),
 	"limit/read":     once(limitRead),
 	"limit/write":    once(limitWrite),
 	"limit/tcp-in":   once(blastIn),
