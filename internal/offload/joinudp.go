@@ -38,6 +38,9 @@ const copiedSize = 256
 func (j *Joiner) joinUDP(p *packet.Packet) (known, gone bool) {
 	d, ok := parseUDP(p)
 	if !ok {
+		if j.udpUsed > 0 && perhapsUDP(p) { // of any of the flows: what comes later is not to overtake it
+			j.closeUDP()
+		}
 		return false, false
 	}
 	f := j.findUDP(&d)
@@ -61,6 +64,13 @@ func (j *Joiner) joinUDP(p *packet.Packet) (known, gone bool) {
 	}
 	*f = udpFlow{first: p, ip: d.ip, udp: d.udp, segment: d.payload, size: p.Size(), segs: 1}
 	return true, false
+}
+
+// perhapsUDP reports whether p may be a datagram, or part of one, that is left to ip: a fragment, one without a checksum or with options, or a
+// super-segment.
+func perhapsUDP(p *packet.Packet) bool {
+	b, ok := p.Peek(wire.IPv4MinLen)
+	return ok && (b[0]>>4 == 4 && b[9] == uint8(wire.ProtoUDP) || b[0]>>4 == 6 && b[6] != uint8(wire.ProtoTCP))
 }
 
 // parseUDP takes the headers off a datagram; if it answers false nothing has been done to p.

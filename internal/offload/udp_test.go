@@ -303,3 +303,23 @@ func plain(b []byte) []byte {
 	}
 	return b
 }
+
+// What is not to be joined does not fall behind later datagrams of its flow.
+func TestJoinUDPKeepsOrder(t *testing.T) {
+	fragment := sentUDP(false, pattern(100, 0), true)
+	fragment[6] = 0x20 // more fragments
+	h := wire.IPv4(fragment[:20])
+	h.SetChecksum(h.ComputeChecksum())
+	for name, middle := range map[string][]byte{"fragment": fragment, "no checksum": sentUDP(false, pattern(100, 0), false)} {
+		t.Run(name, func(t *testing.T) {
+			pool := pools(t)
+			j := Joiner{UDP: true}
+			one := sentUDP(false, pattern(100, 0), true)
+			out := j.Join(udpBatch(pool, one, middle, one))
+			if len(out) != 3 {
+				t.Errorf("%d packets, want 3: the last was joined to the first", len(out))
+			}
+			releaseAll(out)
+		})
+	}
+}

@@ -284,7 +284,7 @@ func (l *Listener) reserve() bool {
 		}
 		l.stack.openings.Add(-1)
 	}
-	l.opening.Add(-1)
+	l.leave() // it may be closed meanwhile
 	return false
 }
 

@@ -96,3 +96,20 @@ func BenchmarkPortInUse(b *testing.B) {
 		}
 	}
 }
+
+// Handshakes in progress of a listener that was closed are no connections that have the port yet.
+func TestPortOfHandshakes(t *testing.T) {
+	h := newHost(t, Config{})
+	_, d := h.attach(route0, "192.0.2.1/24")
+	l, _ := h.listenTCP("192.0.2.1:80", ListenOptions{})
+	d.inject(tcpPacket(port("192.0.2.9:1000"), port("192.0.2.1:80"), wire.SYN, 1, 0, ""))
+	l.Close()
+	for _, at := range []string{"192.0.2.1:80", "0.0.0.0:80"} {
+		l, err := h.ListenTCP(port(at), ListenOptions{Exclusive: true})
+		if err != nil {
+			t.Errorf("%s: %v", at, err)
+			continue
+		}
+		l.Close()
+	}
+}

@@ -140,3 +140,36 @@ func (w *live) serve(o ListenOptions, port ...uint16) *Listener {
 	})
 	return l
 }
+
+// A SYN for which there is no room while its listener is closed does not leave the listener behind in the table by which records know it.
+func TestCloseWhileFull(t *testing.T) {
+	h := newHost(t, Config{})
+	h.openings.Add(maxOpenings) // of others
+	defer h.openings.Add(-maxOpenings)
+	for range 5_000 {
+		l, err := h.ListenTCP(port("127.0.0.1:80"), ListenOptions{Transparent: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		begun := make(chan struct{})
+		wg.Go(func() {
+			for l.reserve(); !l.closed.Load(); l.reserve() {
+				select {
+				case <-begun:
+				default:
+					close(begun)
+				}
+			}
+		})
+		<-begun
+		l.Close()
+		wg.Wait()
+		h.listeners.mu.Lock()
+		n := len(h.listeners.m)
+		h.listeners.mu.Unlock()
+		if n != 0 {
+			t.Fatalf("%d listeners are left", n)
+		}
+	}
+}

@@ -68,8 +68,17 @@ func (s *Stack) portInUse(b *bind) (used bool) {
 		local := bind{proto: k.proto, addr: k.localAddr()}
 		used = used || k.proto == b.proto && k.localPort == b.addr.Port() && b.overlaps(&local)
 	}
-	s.flows.each(func(f *flow) { look(&f.key) })
-	s.flows.eachRecord(func(k *flowKey, _ tcp.State) { look(k) })
+	// Handshakes of listeners and handlers are not connections yet: flowTable.locals does not have them either.
+	s.flows.each(func(f *flow) {
+		if _, ok := f.owner.(*TCP); ok {
+			look(&f.key)
+		}
+	})
+	s.flows.eachRecord(func(k *flowKey, state tcp.State) {
+		if state == tcp.TimeWaiting {
+			look(k)
+		}
+	})
 	return used
 }
 

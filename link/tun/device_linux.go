@@ -23,11 +23,11 @@ type Device struct {
 
 	writers sync.Pool // of *writer
 
-	mu       sync.Mutex // over the four below
+	mu       sync.Mutex // over the four below, of which closed is read without it, too
 	info     link.Info
 	sink     link.Sink
 	attached bool
-	closed   bool
+	closed   atomic.Bool
 	tasks    sync.WaitGroup // the readers, and who waits for room; added to under mu, never once closed is set
 
 	count struct{ rxPackets, rxBytes, rxBad, txPackets, txBytes, txDropped, txFull atomic.Uint64 }
@@ -87,7 +87,7 @@ func (d *Device) Attach(s link.Sink) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case d.closed:
+	case d.closed.Load():
 		return link.ErrClosed
 	case d.attached:
 		return link.ErrAttached
@@ -102,8 +102,7 @@ func (d *Device) Attach(s link.Sink) error {
 // Close ends the reading, waits until nothing is delivered any more, and closes the files: an interface that Open made vanishes.
 func (d *Device) Close() error {
 	d.mu.Lock()
-	first := !d.closed
-	d.closed = true
+	first := !d.closed.Swap(true)
 	d.mu.Unlock()
 	var errs []error
 	if first {

@@ -56,7 +56,10 @@ func (r *reader) drain(fd uintptr) bool {
 		if n > 0 {
 			r.deliver(r.batch[:n])
 		}
-		if more {
+		switch {
+		case r.device.closed.Load():
+			return false // the file is, or is about to be; and who sends without end must not keep it open
+		case more:
 			continue
 		}
 		// To be woken for nothing is how one learns, once, that the interface is being deleted. It may not quite have happened yet.

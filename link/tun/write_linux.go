@@ -143,7 +143,7 @@ func (d *Device) awaitRoom(q *queue) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	writable := d.sink.Writable
-	if d.closed || writable == nil {
+	if d.closed.Load() || writable == nil {
 		q.waiting.Store(false)
 		return
 	}
