@@ -49,8 +49,8 @@ func pingPong(_ setup, o options) (sample, error) {
 }
 
 // busyPingPong is pingPong between goroutines that compute for as long as weir's do, so that a round trip takes as long as there: what its
-// latencies are is the doing of the Go scheduler and the machine. A second thread that the scheduler wakes up to look for work, each tenth
-// millisecond, is met by few of the quick round trips of pingPong, and by more than one in a hundred of these.
+// latencies are beyond that is the doing of the Go scheduler and the machine: about every 0.1 ms a second thread is woken up to look for work.
+// Fewer than one in a hundred of pingPong's quick round trips meet it, but more of these.
 func busyPingPong(_ setup, o options) (sample, error) {
 	there, back := make(chan byte, 1), make(chan byte, 1)
 	bare, err := medianTrip(setup{name: "chan"}, pingPong)
