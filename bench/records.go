@@ -15,45 +15,70 @@ import (
 	"github.com/weirnet/weir/packet"
 )
 
-// timeWaits is the heap that a connection in TIME-WAIT holds, table entry and timer included, by o.Conns of them.
-func timeWaits(_ setup, o options) (sample, error) {
-	opened, err := openWeir(o)
-	if err != nil {
-		return sample{}, err
+// counts are those at which records are weighed: tables grow in steps, and one count might be the best or the worst of a step.
+func counts(n int) (all []int) {
+	for tenths := 6; tenths <= 10; tenths++ {
+		all = append(all, n*tenths/10)
 	}
-	w := opened.(*weirWorld)
-	before := settledHeap()
-	for done := 0; done < o.Conns; done += perPort {
-		if err := shortLives(w, done, min(perPort, o.Conns-done)); err != nil {
-			return sample{}, err
-		}
-	}
-	after := settledHeap()
-	if flows := w.a.Stats().Flows; flows != o.Conns {
-		return sample{}, fmt.Errorf("%d of %d connections are in TIME-WAIT", flows, o.Conns)
-	}
-	runtime.KeepAlive(w)
-	return sample{Value: float64(after.HeapAlloc-before.HeapAlloc) / float64(o.Conns)}, nil
+	return all
 }
 
-// shortLives opens connections to a port of their own and closes them, the client first.
-func shortLives(w *weirWorld, done, n int) error {
-	port := uint16(tcpPort + done/perPort)
+// timeWaits is the heap that a connection in TIME-WAIT holds, table entry and timer included, by up to o.Conns of them: at the server, or at
+// a client that has talked to several ports. The client's local ports are many connections' then, which the stack has to count.
+func timeWaits(s setup, o options) (all []sample, err error) {
+	opened, err := openWeir(o)
+	if err != nil {
+		return nil, err
+	}
+	w := opened.(*weirWorld)
+	first, holder := false, w.b
+	if s.name == "weir/time-wait-client" {
+		first, holder = true, w.a
+	}
+	before, done := settledHeap(), 0
+	for i, n := range counts(o.Conns) {
+		for part := 0; done < n; part++ {
+			more := min(perPort, n-done)
+			if err := shortLives(w, uint16(tcpPort+10*i+part), more, first); err != nil {
+				return nil, err
+			}
+			done += more
+		}
+		if flows := holder.Stats().Flows; flows != n {
+			return nil, fmt.Errorf("%d of %d connections are in TIME-WAIT", flows, n)
+		}
+		all = append(all, recordSample(before, n))
+	}
+	runtime.KeepAlive(w)
+	return all, nil
+}
+
+func recordSample(before runtime.MemStats, n int) sample {
+	after := settledHeap()
+	return sample{Value: float64(int64(after.HeapAlloc)-int64(before.HeapAlloc)) / float64(n), Note: fmt.Sprintf("up to %d", n)}
+}
+
+// shortLives opens connections to a port of their own and closes them, the client first or the server.
+func shortLives(w *weirWorld, port uint16, n int, clientFirst bool) error {
 	l, err := w.listen(port)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
+	b := make([]byte, 1)
 	for range n {
-		client, server, err := pair(w, l, port)
+		first, second, err := pair(w, l, port)
 		if err != nil {
 			return err
 		}
-		client.Close()
-		if _, err := server.Read(make([]byte, 1)); err == nil {
+		if !clientFirst {
+			first, second = second, first
+		}
+		first.Close()
+		if _, err := second.Read(b); err == nil {
 			return fmt.Errorf("port %d: data out of nowhere", port)
 		}
-		server.Close()
+		second.Close()
 	}
 	return nil
 }
@@ -62,29 +87,32 @@ func shortLives(w *weirWorld, done, n int) error {
 const largestBacklog = 1 << 16
 
 // handshakes is the heap that a connection in SYN-RECEIVED holds, table entry and timer included: o.Conns SYNs whose SYN-ACKs nobody answers.
-func handshakes(_ setup, o options) (sample, error) {
+func handshakes(_ setup, o options) (all []sample, err error) {
 	o.Conns = min(o.Conns, largestBacklog)
 	dev := &synSource{}
 	s, err := weir.New(weir.Config{Backlog: o.Conns, SynCookies: weir.SynCookiesNever})
 	if err != nil {
-		return sample{}, err
+		return nil, err
 	}
 	if err := weirInterface(s, dev, hostB); err != nil {
-		return sample{}, err
+		return nil, err
 	}
 	if err := s.SetRoutes([]weir.Route{{Prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Gateway: hostA}}); err != nil {
-		return sample{}, err
+		return nil, err
 	}
 	if _, err := s.ListenTCP(netip.AddrPortFrom(hostB, tcpPort)); err != nil {
-		return sample{}, err
+		return nil, err
 	}
-	before := settledHeap()
-	dev.send(o.Conns)
-	after := settledHeap()
-	if flows := s.Stats().Flows; flows != o.Conns {
-		return sample{}, fmt.Errorf("%d of %d handshakes are there: %+v", flows, o.Conns, s.Stats().TCP)
+	before, done := settledHeap(), 0
+	for _, n := range counts(o.Conns) {
+		dev.send(done, n)
+		done = n
+		if flows := s.Stats().Flows; flows != n {
+			return nil, fmt.Errorf("%d of %d handshakes are there: %+v", flows, n, s.Stats().TCP)
+		}
+		all = append(all, recordSample(before, n))
 	}
-	return sample{Value: float64(after.HeapAlloc-before.HeapAlloc) / float64(o.Conns)}, nil
+	return all, nil
 }
 
 // synSource is a device that delivers SYNs, and drops what it is given.
@@ -115,12 +143,12 @@ func (d *synSource) Info() link.Info { return link.Info{MTU: 1500, Queues: 1} }
 // Close implements link.Device.
 func (d *synSource) Close() error { return nil }
 
-// send delivers n SYNs, each from a client of its own.
-func (d *synSource) send(n int) {
+// send delivers SYNs, each from a client of its own: those from one number up to another.
+func (d *synSource) send(from, to int) {
 	d.mu.Lock()
 	sink := d.sink
 	d.mu.Unlock()
-	for i := range n {
+	for i := from; i < to; i++ {
 		p := sink.Packets.Get()
 		p.Data().Append(syn(i))
 		sink.Deliver(0, []*packet.Packet{p})
