@@ -86,7 +86,7 @@ func (s *Stack) takeCookie(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 		return false
 	}
 	s.stats.cookiesReceived.Add(1)
-	if l.full() {
+	if !l.admit() {
 		s.stats.backlogDrops.Add(1)
 		return !s.cfg.TCP.AbortOnOverflow // what the peer sends next is looked at again
 	}
@@ -97,6 +97,7 @@ func (s *Stack) takeCookie(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 	t.inTable = s.flows.insert(&t.flow)
 	if !t.inTable { // another goroutine was faster with the same cookie
 		t.mu.Unlock()
+		l.dismiss()
 		return true
 	}
 	t.takeFirst(seg)
@@ -109,7 +110,7 @@ func (s *Stack) takeCookie(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 	return true
 }
 
-// accepted gives the listener a connection whose handshake is complete; no lock is held.
+// accepted gives the listener a connection that it has admitted; no lock is held.
 func (l *Listener) accepted(t *TCP, b *batch) {
 	s := l.stack
 	s.stats.passiveOpens.Add(1)

@@ -194,6 +194,12 @@ func (l *Listener) fastHandshake(now sched.Time, syn *tcp.Segment, k *flowKey, m
 		l.fastDone(now, false)
 		return false, renew
 	}
+	if !l.admit() { // others were faster since the SYN was let in
+		s.memory.received.charge(-size)
+		s.stats.backlogDrops.Add(1)
+		l.fastDone(now, false)
+		return false, renew
+	}
 	var fresh []byte
 	if renew {
 		c := s.fastKeys(now).Cookie(local, remote)
@@ -203,7 +209,7 @@ func (l *Listener) fastHandshake(now sched.Time, syn *tcp.Segment, k *flowKey, m
 	return true, false
 }
 
-// fastAccept makes the connection, for whose data size bytes are reserved.
+// fastAccept makes the connection, which is admitted, and for whose data size bytes are reserved.
 func (l *Listener) fastAccept(now sched.Time, syn *tcp.Segment, k *flowKey, m *ip.Meta, floor issFloor, size int, cookie []byte) {
 	s := l.stack
 	t := l.make()
@@ -215,6 +221,7 @@ func (l *Listener) fastAccept(now sched.Time, syn *tcp.Segment, k *flowKey, m *i
 	if !t.inTable { // another goroutine was faster with the same SYN
 		s.memory.received.account(&t.received, 0)
 		t.mu.Unlock()
+		l.dismiss()
 		l.fastDone(now, false)
 		return
 	}

@@ -185,7 +185,7 @@ func (s *Stack) recordInput(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.
 	return true, issFloor{}
 }
 
-// input takes a segment, and answers it. SynAccept: there is room for the connection, too.
+// input takes a segment, and answers it. SynAccept: the connection is admitted to the accept queue, too.
 func (h *handshake) input(now sched.Time, seg *tcp.Segment, m *ip.Meta) (verdict tcp.SynVerdict) {
 	if !h.stack.admits(&h.manner, seg, m) {
 		return tcp.SynKeep
@@ -199,7 +199,7 @@ func (h *handshake) input(now sched.Time, seg *tcp.Segment, m *ip.Meta) (verdict
 		verdict = h.rec.Input(now, seg, reply)
 		return verdict == tcp.SynReply || verdict == tcp.SynReset
 	})
-	if verdict != tcp.SynAccept || !h.listener.full() {
+	if verdict != tcp.SynAccept || h.listener.admit() {
 		return verdict
 	}
 	// The accept queue has no room. The ACK is ignored, so that the SYN-ACK comes again and with it the next ACK, or the peer is told at once.

@@ -32,6 +32,7 @@ type Listener struct {
 	fast  tcp.FastOpenQueue
 	queue []*TCP
 	head  int
+	due   int // places in it that admit has given to connections still being made
 }
 
 // ListenOptions say what a listener takes.
@@ -109,10 +110,29 @@ func (s *Stack) checkLocal(b *bind) error {
 // Addr returns the address listened on, its port chosen.
 func (l *Listener) Addr() netip.AddrPort { return l.stack.zonedPort(l.bind.addr, l.bind.iface) }
 
+// full: there is no place in the accept queue now.
 func (l *Listener) full() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.queue)-l.head >= l.backlog
+	return len(l.queue)-l.head+l.due >= l.backlog
+}
+
+// admit gives a connection that is to be made a place in the accept queue, if there is one: push takes it, or else dismiss gives it back.
+func (l *Listener) admit() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue)-l.head+l.due >= l.backlog {
+		return false
+	}
+	l.due++
+	return true
+}
+
+// dismiss gives back a place, of a connection that was not made.
+func (l *Listener) dismiss() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.due--
 }
 
 // heir is the listener that takes over a connection of a closed one: of those that shared its port; nil if there is none.
@@ -127,19 +147,30 @@ func (l *Listener) heir(k *flowKey) *Listener {
 	return next
 }
 
-// push adds a connection to the accept queue or, if the listener was closed meanwhile, to that of its heir; no lock is held.
+// push adds a connection that was admitted to the accept queue or, if the listener was closed meanwhile, to that of its heir; no lock is held.
 func (l *Listener) push(t *TCP, b *batch) {
-	for !l.enqueue(t, b) { // ends: who is closed is nobody's heir
+	if !l.enqueue(t, b, 1) {
+		l.bequeath(t, b)
+	}
+}
+
+// bequeath gives a connection of a closed listener to its heir, even beyond that one's backlog: the peer has an open connection.
+func (l *Listener) bequeath(t *TCP, b *batch) {
+	for { // ends: who is closed is nobody's heir
 		if l = l.heir(&t.flow.key); l == nil {
 			_ = t.Abort()
+			return
+		}
+		if l.enqueue(t, b, 0) {
 			return
 		}
 	}
 }
 
-// enqueue is push for a listener that is open; false if it is not.
-func (l *Listener) enqueue(t *TCP, b *batch) bool {
+// enqueue takes a connection, and with it the places that it was given; false if the listener is closed.
+func (l *Listener) enqueue(t *TCP, b *batch, due int) bool {
 	l.mu.Lock()
+	l.due -= due
 	if l.closed.Load() {
 		l.mu.Unlock()
 		return false
@@ -196,11 +227,7 @@ func (l *Listener) Close() error {
 		l.stack.listeners.remove(l)
 	}
 	for _, t := range waiting {
-		if heir := l.heir(&t.flow.key); heir != nil {
-			heir.push(t, nil)
-		} else {
-			_ = t.Abort()
-		}
+		l.bequeath(t, nil)
 	}
 	if l.notifier != nil {
 		l.notifier.Notify(ReadReady)
