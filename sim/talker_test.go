@@ -38,8 +38,9 @@ type talker struct {
 	plan
 	world                 *World
 	conn                  *Conn
-	sent                  int // of the message under way
-	next                  int // the message under way
+	server                *Host // that takes the connection; nil: nobody listens
+	sent                  int   // of the message under way
+	next                  int   // the message under way
 	writes, reads         time.Duration
 	closing               time.Duration
 	open, eof, shut, over bool

@@ -17,6 +17,7 @@ type trial struct {
 	talkers    []*talker
 	mayFail    bool          // connections may break off
 	duplicates bool          // some link duplicates packets
+	rough      bool          // some link loses, duplicates, reorders or corrupts packets
 	echoes     bool          // a server may have a connection more, by a SYN that came twice
 	limit      time.Duration // in which all must be done
 	a, b       *Host
@@ -99,8 +100,14 @@ func (t *trial) echo(k *talker) bool {
 	return t.echoes && k.accepted && k.conn != nil && k.conn.Peer() == nil
 }
 
+// mayMissCookie reports whether a talker's connection may break off because its server keeps nothing of a SYN: what a rough way lets overtake
+// the ACK with the cookie, or come after the end, or when the cookie is too old, belongs to no connection, and may be answered by a RST.
+func (t *trial) mayMissCookie(k *talker) bool {
+	return t.rough && k.server != nil && k.server.config.TCP.SynCookies == tcp.CookiesAlways
+}
+
 func (t *trial) checkEnd(i int, k *talker, done bool) error {
-	mayFail := t.mayFail || t.echo(k)
+	mayFail := t.mayFail || t.echo(k) || t.mayMissCookie(k)
 	switch {
 	case k.conn == nil && mayFail:
 	case k.conn == nil:
@@ -122,9 +129,6 @@ func (t *trial) checkEnd(i int, k *talker, done bool) error {
 func (t *trial) hostConfig(name string) HostConfig {
 	c := t.choices
 	cookies := rarely(c, name+".cookies", tcp.CookiesPressure, tcp.CookiesAlways, tcp.CookiesNever)
-	if cookies == tcp.CookiesAlways {
-		t.mayFail = true // what follows the SYN and overtakes the rest has no valid cookie, and is reset
-	}
 	buffers := []int{0, 1 << 20, 256 << 10, 64 << 10, 16 << 10, 4 << 10, 2 << 10}
 	return HostConfig{
 		Granularity: mostly(c, name+".tick", 0, time.Microsecond, time.Millisecond, 4*time.Millisecond, 10*time.Millisecond, 15*time.Millisecond),
@@ -163,6 +167,7 @@ func (t *trial) way(name string) emul.Config {
 		Queue:   one(c, name+".queue", 0, 100_000, 30_000, 10_000, 3000),
 	}
 	t.duplicates = t.duplicates || e.Duplicate > 0
+	t.rough = t.rough || e.Loss > 0 || e.Duplicate > 0 || e.Reorder > 0 || e.Jitter > 0 || e.Corrupt > 0
 	return e
 }
 
@@ -241,6 +246,7 @@ const testPort = 80
 // talk opens a connection from a to b, the two of which have plans.
 func (t *trial) talk(of, to plan) (client, server *talker) {
 	client, server = t.world.talk(of), t.world.talk(to)
+	server.server = t.b
 	t.talkers = append(t.talkers, client, server)
 	_, err := t.b.Listen(testPort, ListenOptions{TCP: t.options("b"), FastOpen: t.fastOpen(), Keys: t.keys(), Accept: func(c *Conn) {
 		if server.conn != nil {
@@ -282,7 +288,7 @@ func (t *trial) keys() *auth.Keys {
 func (t *trial) listen(h *Host, p plan) *Listener {
 	l, err := h.Listen(testPort, ListenOptions{TCP: t.options(h.Name), Backlog: t.backlog, FastOpen: t.fastOpen(), Keys: t.keys(), Accept: func(c *Conn) {
 		k := t.world.talk(p)
-		k.conn, k.accepted = c, true
+		k.conn, k.accepted, k.server = c, true, h
 		t.talkers = append(t.talkers, k)
 		c.App = k.app
 	}})
@@ -294,6 +300,9 @@ func (t *trial) listen(h *Host, p plan) *Listener {
 
 // dial opens a connection for a talker.
 func (t *trial) dial(from, to *Host, o DialOptions, k *talker) {
+	if o.LocalPort == 0 { // else both ends dial
+		k.server = to
+	}
 	o.Keys = t.keys()
 	o.IPv6, o.App, o.FastOpen = t.v6, k.app, t.fastOpen() > 0 && o.LocalPort == 0
 	c, err := from.Dial(to, testPort, o)
