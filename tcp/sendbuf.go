@@ -96,7 +96,7 @@ func (c *Conn) SendSpace() int {
 	}
 	space := c.sendBound() - c.queueCharge()
 	if low := c.notSentLowat(); low > 0 {
-		space = min(space, low-c.Unsent())
+		space = min(space, c.lowatSpace(low))
 	}
 	if space <= 0 {
 		c.set(sendFull) // also when it is a limit that has become less
@@ -114,6 +114,17 @@ func (c *Conn) sendBound() int {
 		bound = min(bound, max(3*max(c.cc.Cwnd(), c.sndNxt.minus(c.sndUna)), c.cfg.firstSendBuffer()))
 	}
 	return min(bound, c.sendShare.bytes())
+}
+
+// lowatSpace is what may be queued below a low-water mark of what is unsent: as Linux has it, the mark stops writers who have reached it (its
+// ip-sysctl: "sendmsg() will also not add new buffers if the limit is hit"), but who is below it may fill a segment. A mark of less would
+// else cut the stream into segments of its size.
+func (c *Conn) lowatSpace(low int) int {
+	unsent := c.Unsent()
+	if unsent >= low {
+		return 0
+	}
+	return max(low, c.dataMSS()) - unsent
 }
 
 // notSentLowat is TCP_NOTSENT_LOWAT in bytes; 0: no such limit.
@@ -222,7 +233,7 @@ func (c *Conn) TakeEvents() Events { return c.takeEvents() }
 const leastShare = 16 << 10
 
 // SetNotSentLowat limits what is queued and never sent, in bytes (TCP_NOTSENT_LOWAT): what the application writes late it can still
-// decide on. 0: Config's.
+// decide on. 0: Config's. Below a mark of less than a segment, a segment may be queued.
 func (c *Conn) SetNotSentLowat(n int) Events {
 	c.seldom().notSentLowat = uint32(min(max(n, 0), maxBufferLimit))
 	c.checkSpace()
