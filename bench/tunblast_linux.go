@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/weirnet/weir/checksum"
@@ -34,6 +35,7 @@ const (
 	segmentHead  = 40
 	blastPayload = wirePacket - segmentHead
 	blastScale   = 14
+	blastWindow  = 40 // 640 KiB: what the device has room for, 500 packets, for what is lost is not found again quickly
 	flagSYN      = 0x02
 	flagRST      = 0x04
 	flagACK      = 0x10
@@ -65,7 +67,7 @@ func (b *blaster) send(buf []byte, seq uint32, flags byte, options []byte) error
 	binary.BigEndian.PutUint32(t[4:], seq)
 	binary.BigEndian.PutUint32(t[8:], b.received)
 	t[12], t[13] = byte(20+len(options))<<2, flags
-	binary.BigEndian.PutUint16(t[14:], 256)
+	binary.BigEndian.PutUint16(t[14:], blastWindow)
 	copy(t[20:], options)
 	pseudo := checksum.PseudoHeader(b.local.Addr(), b.remote.Addr(), unix.IPPROTO_TCP, len(t))
 	binary.BigEndian.PutUint16(t[16:], ^checksum.Sum(t[:20+len(options)], pseudo))
@@ -184,7 +186,7 @@ func blastOut(_ setup, o options) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	l, err := (&kernelWorld{addr: hostA}).listen(tcpPort)
+	l, err := (&kernelWorld{addr: hostA, far: netns.None()}).listen(tcpPort)
 	if err != nil {
 		return sample{}, err
 	}
