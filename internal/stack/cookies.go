@@ -100,14 +100,19 @@ func (s *Stack) takeCookie(now sched.Time, seg *tcp.Segment, k *flowKey, m *ip.M
 		l.dismiss()
 		return true
 	}
+	t.establish(now, &rec, seg, l.trace)
+	l.accepted(t, b)
+	return true
+}
+
+// establish makes t, which is in the flow table, the connection of a handshake that seg completes; t.mu is held and is released.
+func (t *TCP) establish(now sched.Time, rec *tcp.SynRecv, seg *tcp.Segment, trace *tracer) {
 	t.takeFirst(seg)
-	ev := t.conn.Accept(s.cfg.TCP, now, &rec, seg)
-	t.trace(l.trace)
+	ev := t.conn.Accept(t.stack.cfg.TCP, now, rec, seg)
+	t.trace(trace)
 	t.output(now)
 	t.settle(now, ev)
 	t.mu.Unlock()
-	l.accepted(t, b)
-	return true
 }
 
 // accepted gives the listener a connection that it has admitted; no lock is held.

@@ -238,12 +238,7 @@ func (h *handshake) accept(now sched.Time, seg *tcp.Segment, b *batch, sh *flowS
 	s.flows.locals.add(&h.key, 1)
 	t.inTable = true
 	sh.mu.Unlock()
-	t.takeFirst(seg)
-	ev := t.conn.Accept(s.cfg.TCP, now, &h.rec, seg)
-	t.trace(l.trace)
-	t.output(now)
-	t.settle(now, ev)
-	t.mu.Unlock()
+	t.establish(now, &h.rec, seg, l.trace)
 	l.release()
 	l.accepted(t, b)
 }
