@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -371,45 +372,58 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// Neither reading nor writing allocates.
+// Neither reading nor writing allocates, by any queue.
 func TestAllocs(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
 	for mode, o := range modes {
-		t.Run(mode, func(t *testing.T) {
-			nstest.Run(t, func(t *testing.T) {
-				nstest.TUN(t)
-				o.MTU = 9000
-				d, err := Open("weir0", o)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer d.Close()
-				nstest.Addr(t, "weir0", kernel4.String()+"/24")
-				pool, replied := packet.NewPool(buffer.NewPool(buffer.Options{})), make(chan bool, 64)
-				d.Attach(link.Sink{Packets: pool, Clock: sched.Real(), Deliver: func(_ int, batch []*packet.Packet) {
-					for _, p := range batch {
-						if b, _ := p.Peek(1); b[0] == 0x45 {
-							replied <- true
-						}
-						p.Release()
-					}
-				}})
-				request := echo(ours4, kernel4, 4000)
-				batch := make([]*packet.Packet, 1)
-				n := testing.AllocsPerRun(500, func() {
-					p := pool.Get()
-					copy(p.Push(packet.Network, 20), request)
-					p.Data().Append(request[20:])
-					batch[0] = p
-					d.WritePackets(0, batch)
-					<-replied
-				})
-				if n != 0 {
-					t.Errorf("%v allocations a round trip", n)
-				}
+		for _, queues := range []int{1, 3} {
+			t.Run(fmt.Sprint(mode, " ", queues), func(t *testing.T) {
+				o := o
+				o.Queues = queues
+				nstest.Run(t, func(t *testing.T) { testAllocs(t, o) })
 			})
-		})
+		}
+	}
+}
+
+func testAllocs(t *testing.T, o Options) {
+	nstest.TUN(t)
+	o.MTU = 9000
+	d, err := Open("weir0", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	nstest.Addr(t, "weir0", kernel4.String()+"/24")
+	pool, replied := packet.NewPool(buffer.NewPool(buffer.Options{})), make(chan int, 64)
+	d.Attach(link.Sink{Packets: pool, Clock: sched.Real(), Deliver: func(queue int, batch []*packet.Packet) {
+		for _, p := range batch {
+			if b, _ := p.Peek(1); b[0] == 0x45 {
+				replied <- queue
+			}
+			p.Release()
+		}
+	}})
+	request := echo(ours4, kernel4, 4000)
+	batch := make([]*packet.Packet, 1)
+	queue, replies := 0, make([]int, o.Queues)
+	n := testing.AllocsPerRun(500, func() {
+		p := pool.Get()
+		copy(p.Push(packet.Network, 20), request)
+		p.Data().Append(request[20:])
+		batch[0] = p
+		d.WritePackets(queue, batch)
+		replies[<-replied]++ // the kernel answers by the queue on which it was asked
+		queue = (queue + 1) % o.Queues
+	})
+	if n != 0 {
+		t.Errorf("%v allocations a round trip", n)
+	}
+	for queue, n := range replies {
+		if n < 501/o.Queues {
+			t.Errorf("%d replies came by queue %d, want a share of 501: %v", n, queue, replies)
+		}
 	}
 }
