@@ -14,7 +14,8 @@ import (
 
 // Device is a TUN device: a link.Device without hardware address.
 //
-// One goroutine a queue reads, batches of up to 64 packets, and delivers. WritePackets may be called from many goroutines at once; each
+// One goroutine a queue reads, batches of up to 64 packets, and delivers; of plain packets that come faster than that, a second one delivers.
+// Deliver runs once at a time for each queue. WritePackets may be called from many goroutines at once; each
 // call hands its packets to the kernel before it returns.
 type Device struct {
 	name   string

@@ -29,13 +29,14 @@ type reader struct {
 	small, large *buffer.Chunk // what the next packet is read into; nil: to be taken
 	header       vnetHeader
 	iov          [3]unix.Iovec // header, small, large
-	batch        [batchPackets]*packet.Packet
-	gone         bool // the last read failed for good
-	narrow       bool // packets are plain and have always fit into a small chunk: each is read by a read, which is cheaper than a readv
+	batch        *batch
+	helper       *helper // nil: there was no need of one so far
+	gone         bool    // the last read failed for good
+	narrow       bool    // packets are plain and have always fit into a small chunk: each is read by a read, which is cheaper than a readv
 }
 
 func newReader(d *Device, q *queue, s link.Sink) *reader {
-	return &reader{device: d, queue: q, sink: s, narrow: !d.vnet && d.info.MTU < smallChunk}
+	return &reader{device: d, queue: q, sink: s, batch: &batch{}, narrow: !d.vnet && d.info.MTU < smallChunk}
 }
 
 // run reads and delivers until the device is closed or gone.
@@ -43,7 +44,9 @@ func newReader(d *Device, q *queue, s link.Sink) *reader {
 // It does so inside one RawConn.Read. The poller reports that packets came, once; to wait for the next of them takes nothing but having
 // been told by the kernel that there are none. A RawConn.Read a batch would have to be told twice.
 func (r *reader) run() {
-	if r.queue.raw.Read(r.drain) == nil { // else the file was closed
+	err := r.queue.raw.Read(r.drain)
+	r.endHelp()
+	if err == nil { // else the file was closed
 		r.device.gone()
 	}
 	r.release()
@@ -54,7 +57,7 @@ func (r *reader) drain(fd uintptr) bool {
 	for woken := true; ; woken = false {
 		n, more := r.fill(int(fd))
 		if n > 0 {
-			r.deliver(r.batch[:n])
+			r.pass(n, more)
 		}
 		switch {
 		case r.device.closed.Load():
@@ -102,7 +105,7 @@ func (r *reader) fill(fd int) (n int, more bool) {
 			bad++
 			continue
 		}
-		r.batch[n] = p
+		r.batch.packets[n] = p
 		n++
 		bytes += uint64(p.Size())
 	}
