@@ -29,7 +29,7 @@ type Device struct {
 	sink     link.Sink
 	attached bool
 	closed   atomic.Bool
-	tasks    sync.WaitGroup // the readers, and who waits for room; added to under mu, never once closed is set
+	tasks    sync.WaitGroup // the readers, and who waits for room; added to under mu, never once closed is set, or by one of them
 
 	count struct{ rxPackets, rxBytes, rxBad, txPackets, txBytes, txDropped, txFull atomic.Uint64 }
 }
