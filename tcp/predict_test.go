@@ -10,6 +10,7 @@ import (
 
 	"github.com/weirnet/weir/buffer"
 	"github.com/weirnet/weir/tcp/cc"
+	"github.com/weirnet/weir/wire"
 )
 
 // twins are two pairs of connections to which the same is done, one with header prediction, the other without.
@@ -43,6 +44,7 @@ func liveTwice(t *testing.T, seed uint64) (predicted int) {
 		}
 		w[k] = newDuo(t, side(), side(), p)
 	}
+	forged := seed%3 == 2                  // some segments come changed
 	loss := []int{0, 0, 50, 10}[r.IntN(4)] // one segment of so many; 0: none
 	var late [2][]Segment                  // in flight to both twins of an end
 	var src [2][2]buffer.Buffer
@@ -95,6 +97,9 @@ func liveTwice(t *testing.T, seed uint64) (predicted int) {
 				if loss > 0 && r.IntN(20) == 0 { // out of order
 					i = r.IntN(len(late[end])/2) * 2
 				}
+				if forged && r.IntN(25) == 0 {
+					forge(r, late[end][i:i+2])
+				}
 				predicted += w.input(t, 1-end, late[end][i:i+2])
 				late[end] = append(late[end][:i:i], late[end][i+2:]...)
 			}
@@ -102,6 +107,35 @@ func liveTwice(t *testing.T, seed uint64) (predicted int) {
 		w.compare(t)
 	}
 	return predicted
+}
+
+// forge changes the segment that the twins get, as a peer might that reneges, shuts its window, has urgent data or another clock, or as
+// somebody on the way might.
+func forge(r *rand.Rand, segs []Segment) {
+	what, n := r.IntN(9), r.Uint32()
+	for k := range segs {
+		s := &segs[k]
+		switch what {
+		case 0:
+			s.Options.NSACK = 0 // what was told before is so taken back
+		case 1:
+			s.Window = 0
+		case 2:
+			s.Window = uint16(n)
+		case 3:
+			s.Ack += Seq(n % 20_000)
+		case 4:
+			s.Ack -= Seq(n % 20_000)
+		case 5:
+			s.Options.TSEcr -= n % 3000
+		case 6:
+			s.Options.TSVal -= n % 3000
+		case 7:
+			s.Flags, s.Urgent = s.Flags|wire.URG, uint16(n%2000)
+		case 8:
+			s.Flags, s.ECN = s.Flags^wire.ECE, uint8(n%4)
+		}
+	}
 }
 
 // output has both twins of an end send a segment, and compares them; nil: they have none.
