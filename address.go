@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -29,7 +28,10 @@ func protoOf(network string) string {
 
 // parseNetwork understands "tcp", "tcp4", "tcp6", "udp…", and "ip…:icmp" with its protocol by name or number.
 func parseNetwork(name string) (network, error) {
-	base, proto, hasProto := strings.Cut(name, ":")
+	base, proto, hasProto := name, "", false
+	if i := strings.IndexByte(name, ':'); i >= 0 { // strings.Cut would be 3 KB: it searches for strings
+		base, proto, hasProto = name[:i], name[i+1:], true
+	}
 	n := network{proto: protoOf(base)}
 	switch base {
 	case "tcp", "udp", "ip":
@@ -116,14 +118,24 @@ func parsePort(proto, port string) (uint16, error) {
 	if port == "" {
 		return 0, nil
 	}
-	n, err := strconv.Atoi(port)
+	n, digits := 0, port
+	if port[0] == '+' || port[0] == '-' { // as package net has it
+		digits = port[1:]
+	}
+	for _, c := range []byte(digits) {
+		if c < '0' || c > '9' {
+			digits = ""
+			break
+		}
+		n = min(10*n+int(c-'0'), 1<<16)
+	}
 	switch {
-	case err != nil:
+	case digits == "":
 		if p, ok := services[lowerASCII(port)]; ok {
 			return p, nil
 		}
 		return 0, &net.DNSError{Err: "unknown port", Name: proto + "/" + port, IsNotFound: true}
-	case n < 0 || n > 65535:
+	case n > 65535 || n > 0 && port[0] == '-':
 		return 0, &net.AddrError{Err: "invalid port", Addr: port}
 	}
 	return uint16(n), nil

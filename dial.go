@@ -111,41 +111,45 @@ func (n network) ourselves(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv6Loopback(), a.Port())
 }
 
-// bound is what the Dialer's fields and Control ask for.
-func (d *Dialer) bound(network string, remote netip.AddrPort) (stack.Bound, netip.AddrPort, SockOpts, error) {
-	b, none := stack.Bound{}, SockOpts{}
+// bound is what the Dialer's fields and Control ask for, and where to.
+func (d *Dialer) bound(network string, remote netip.AddrPort, b *stack.Bound, o *SockOpts) (to netip.AddrPort, err error) {
 	to, iface, err := d.Stack.target(remote, d.Interface)
 	if err != nil {
-		return b, remote, none, err
+		return to, err
 	}
 	local, bound, err := d.Stack.target(d.Local, cmp.Or(d.Interface, remote.Addr().Zone()))
 	if err != nil {
-		return b, remote, none, err
+		return to, err
 	}
-	o, err := options(d.Control, SockOpts{Network: protoOf(network), Local: d.Local, Remote: remote})
+	*o, err = options(d.Control, SockOpts{Network: protoOf(network), Local: d.Local, Remote: remote})
 	if err != nil {
-		return b, remote, none, err
+		return to, err
 	}
-	return stack.Bound{
-		Local: local, Iface: cmp.Or(bound, iface), Transparent: o.Transparent, ReuseAddr: o.ReuseAddr, ReusePort: o.ReusePort,
-		Traffic: o.traffic(), Keys: o.Keys, Trace: o.Trace,
-	}, to, o, nil
+	b.Local, b.Iface = local, cmp.Or(bound, iface)
+	b.Transparent, b.ReuseAddr, b.ReusePort = o.Transparent, o.ReuseAddr, o.ReusePort
+	b.Traffic, b.Keys, b.Trace = o.traffic(), o.Keys, o.Trace
+	return to, nil
+}
+
+// failed is the error of an attempt.
+func (d *Dialer) failed(network string, end func(netip.AddrPort) net.Addr, remote netip.AddrPort, err error) error {
+	return &net.OpError{
+		Op: "dial", Net: network, Source: end(d.Local), Addr: end(remote), Err: wrap("connect", d.Stack.orClosed(mapContext(err))),
+	}
 }
 
 // dialTCP makes one attempt.
 func (d *Dialer) dialTCP(ctx context.Context, network string, remote netip.AddrPort) (*TCPConn, error) {
-	fail := func(err error) (*TCPConn, error) {
-		return nil, &net.OpError{
-			Op: "dial", Net: network, Source: tcpAddr(d.Local), Addr: tcpAddr(remote), Err: wrap("connect", d.Stack.orClosed(mapContext(err))),
-		}
-	}
+	fail := func(err error) (*TCPConn, error) { return nil, d.failed(network, tcpAddr, remote, err) }
 	if !remote.IsValid() {
 		return fail(errMissingAddress)
 	}
 	if err := ctx.Err(); err != nil {
 		return fail(err)
 	}
-	b, to, o, err := d.bound(network, remote)
+	var b stack.Bound
+	var o SockOpts
+	to, err := d.bound(network, remote, &b, &o)
 	if err != nil {
 		return fail(err)
 	}
@@ -202,18 +206,16 @@ func (d *Dialer) first(ctx context.Context, network string, addrs []netip.AddrPo
 }
 
 func (d *Dialer) dialUDP(ctx context.Context, network string, remote netip.AddrPort) (*UDPConn, error) {
-	fail := func(err error) (*UDPConn, error) {
-		return nil, &net.OpError{
-			Op: "dial", Net: network, Source: udpAddr(d.Local), Addr: udpAddr(remote), Err: wrap("connect", d.Stack.orClosed(mapContext(err))),
-		}
-	}
+	fail := func(err error) (*UDPConn, error) { return nil, d.failed(network, udpAddr, remote, err) }
 	if !remote.IsValid() {
 		return fail(errMissingAddress)
 	}
 	if err := ctx.Err(); err != nil {
 		return fail(err)
 	}
-	b, to, o, err := d.bound(network, remote)
+	var b stack.Bound
+	var o SockOpts
+	to, err := d.bound(network, remote, &b, &o)
 	if err != nil {
 		return fail(err)
 	}

@@ -38,6 +38,7 @@ var house = []string{
 	"checksum",
 	"internal/siphash",
 	"internal/during",
+	"internal/order",
 }
 
 // apart are packages that nothing in the house imports: tests of several packages together, examples, helpers of tests.

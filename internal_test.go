@@ -28,7 +28,7 @@ func FuzzAnswer(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		addrs, truncated, err := parseAnswer(b, 7, q)
+		addrs, truncated, err := parseAnswer(b, 7, &q)
 		if len(addrs) > 0 && (truncated || err != nil) {
 			t.Errorf("addresses %v with truncated %v, error %v", addrs, truncated, err)
 		}
@@ -37,7 +37,7 @@ func FuzzAnswer(f *testing.F) {
 				t.Errorf("address %v", a)
 			}
 		}
-		if _, _, err := parseAnswer(b, 8, q); len(b) >= 2 && b[1] == 7 && err != errForeign {
+		if _, _, err := parseAnswer(b, 8, &q); len(b) >= 2 && b[1] == 7 && err != errForeign {
 			t.Errorf("an answer with another ID was taken: %v", err)
 		}
 	})

@@ -32,7 +32,8 @@ func (d *Dialer) dialIP(name string, n network, remote netip.Addr) (*IPConn, err
 	fail := func(err error) (*IPConn, error) {
 		return nil, &net.OpError{Op: "dial", Net: name, Source: ipAddr(d.Local.Addr()), Addr: ipAddr(remote), Err: wrap("connect", err)}
 	}
-	b, to, _, err := d.bound("ip", netip.AddrPortFrom(remote, 0))
+	var b stack.Bound
+	to, err := d.bound("ip", netip.AddrPortFrom(remote, 0), &b, &SockOpts{})
 	if err != nil {
 		return fail(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"sort"
 	"time"
 )
 
@@ -91,18 +90,26 @@ func (s *Stack) order(addrs []netip.AddrPort) {
 		_, err := s.inner.Lookup(netip.Addr{}, a.Addr(), 0, false)
 		return err == nil
 	}
-	rank := make(map[netip.AddrPort]int, len(addrs))
-	var seen [2]int
+	var with, without [2][]netip.AddrPort // a way to them; of IPv6 and of IPv4
 	for _, a := range addrs {
 		family := 0
 		if a.Addr().Is4() {
 			family = 1
 		}
-		rank[a] = 2*seen[family] + family
-		seen[family]++
-		if !reachable(a) {
-			rank[a] += 1 << 20
+		if reachable(a) {
+			with[family] = append(with[family], a)
+		} else {
+			without[family] = append(without[family], a)
 		}
 	}
-	sort.SliceStable(addrs, func(i, j int) bool { return rank[addrs[i]] < rank[addrs[j]] })
+	addrs = addrs[:0]
+	for _, of := range [...]*[2][]netip.AddrPort{&with, &without} {
+		for i := range max(len(of[0]), len(of[1])) {
+			for _, family := range of {
+				if i < len(family) {
+					addrs = append(addrs, family[i])
+				}
+			}
+		}
+	}
 }

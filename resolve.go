@@ -1,6 +1,7 @@
 package weir
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -37,7 +38,7 @@ func (s *Stack) LookupNetIP(ctx context.Context, network, host string) ([]netip.
 	}
 	if a, err := netip.ParseAddr(host); err == nil {
 		if !n.suits(a) {
-			return nil, &net.DNSError{Err: errNoSuitableAddress.Error(), Name: host, IsNotFound: true}
+			return nil, notFound(errNoSuitableAddress.Error(), host)
 		}
 		return []netip.Addr{a}, nil
 	}
@@ -46,13 +47,17 @@ func (s *Stack) LookupNetIP(ctx context.Context, network, host string) ([]netip.
 		return localhost(n), nil
 	}
 	if len(s.dns) == 0 {
-		return nil, &net.DNSError{Err: "no DNS server: set weir.Config.DNS", Name: host, IsNotFound: true}
+		return nil, notFound("no DNS server: set weir.Config.DNS", host)
 	}
 	full, err := dnsmessage.NewName(name + ".")
 	if err != nil || !validName(name) {
-		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+		return nil, notFound("no such host", host)
 	}
 	return s.lookup(ctx, n.family, host, full)
+}
+
+func notFound(why, host string) error {
+	return &net.DNSError{Err: why, Name: host, IsNotFound: true}
 }
 
 func localhost(n network) (addrs []netip.Addr) {
@@ -66,12 +71,18 @@ func localhost(n network) (addrs []netip.Addr) {
 
 // validName reports whether labels are of a length that can be asked for (RFC 1035 §2.3.4), and of printable characters.
 func validName(name string) bool {
-	for label := range strings.SplitSeq(name, ".") {
-		if len(label) == 0 || len(label) > 63 {
+	label := 0 // its length so far
+	for _, c := range []byte(name) {
+		switch {
+		case c == '.' && label > 0:
+			label = 0
+		case c == '.' || c <= ' ' || c > '~' || label == 63:
 			return false
+		default:
+			label++
 		}
 	}
-	return len(name) <= 253 && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' })
+	return label > 0 && len(name) <= 253
 }
 
 // answer is what was learned about one record type of a name.
@@ -120,10 +131,10 @@ func merge(host string, answers []answer) (addrs []netip.Addr, err error) {
 	case len(addrs) > 0:
 		return addrs, nil
 	case err == nil:
-		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+		return nil, notFound("no such host", host)
 	}
 	e := &net.DNSError{Err: err.Error(), UnwrapErr: err, Name: host, IsTemporary: errors.Is(err, errServer)}
-	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+	if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
 		e.Err, e.IsTimeout, e.IsTemporary = timeoutError{}.Error(), true, true
 	}
 	return nil, e
@@ -131,7 +142,7 @@ func merge(host string, answers []answer) (addrs []netip.Addr, err error) {
 
 // ask asks the servers in turn until one knows.
 func (s *Stack) ask(ctx context.Context, name dnsmessage.Name, t dnsmessage.Type) answer {
-	q := dnsmessage.Question{Name: name, Type: t, Class: dnsmessage.ClassINET}
+	q := &dnsmessage.Question{Name: name, Type: t, Class: dnsmessage.ClassINET}
 	var err error
 	for range lookupTries {
 		for _, server := range s.dns {
@@ -151,7 +162,7 @@ func (s *Stack) ask(ctx context.Context, name dnsmessage.Name, t dnsmessage.Type
 }
 
 // exchange asks one server once: by UDP, and again by TCP if the answer was truncated.
-func (s *Stack) exchange(ctx context.Context, server netip.AddrPort, q dnsmessage.Question) ([]netip.Addr, error) {
+func (s *Stack) exchange(ctx context.Context, server netip.AddrPort, q *dnsmessage.Question) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	id := uint16(s.rand())
@@ -167,12 +178,11 @@ func (s *Stack) exchange(ctx context.Context, server netip.AddrPort, q dnsmessag
 }
 
 // buildQuery returns a query with its length in front, as TCP wants it (RFC 1035 §4.2.2).
-func buildQuery(id uint16, q dnsmessage.Question) ([]byte, error) {
+func buildQuery(id uint16, q *dnsmessage.Question) ([]byte, error) {
 	b := dnsmessage.NewBuilder(make([]byte, 2, 512), dnsmessage.Header{ID: id, RecursionDesired: true})
-	b.EnableCompression()
 	var edns dnsmessage.ResourceHeader
-	err := errors.Join(
-		b.StartQuestions(), b.Question(q), b.StartAdditionals(),
+	err := cmp.Or(
+		b.StartQuestions(), b.Question(*q), b.StartAdditionals(),
 		edns.SetEDNS0(lookupPayload, dnsmessage.RCodeSuccess, false), b.OPTResource(edns, dnsmessage.OPTResource{}),
 	)
 	if err != nil {
@@ -192,7 +202,7 @@ func until(ctx context.Context, c net.Conn) (stop func() bool) {
 }
 
 // exchangeUDP takes the first answer to the query; whatever else comes is somebody's attempt to forge one, or late.
-func (s *Stack) exchangeUDP(ctx context.Context, server netip.AddrPort, query []byte, id uint16, q dnsmessage.Question) ([]netip.Addr, bool, error) {
+func (s *Stack) exchangeUDP(ctx context.Context, server netip.AddrPort, query []byte, id uint16, q *dnsmessage.Question) ([]netip.Addr, bool, error) {
 	c, err := s.dialRandom(ctx, server)
 	if err != nil {
 		return nil, false, err
@@ -225,7 +235,7 @@ func (s *Stack) dialRandom(ctx context.Context, server netip.AddrPort) (*UDPConn
 	}
 }
 
-func (s *Stack) exchangeTCP(ctx context.Context, server netip.AddrPort, query []byte, id uint16, q dnsmessage.Question) ([]netip.Addr, error) {
+func (s *Stack) exchangeTCP(ctx context.Context, server netip.AddrPort, query []byte, id uint16, q *dnsmessage.Question) ([]netip.Addr, error) {
 	c, err := s.DialTCP(ctx, netip.AddrPort{}, server)
 	if err != nil {
 		return nil, err
@@ -251,14 +261,14 @@ func (s *Stack) exchangeTCP(ctx context.Context, server netip.AddrPort, query []
 var errForeign = errors.New("not an answer to the question that was asked")
 
 // parseAnswer checks a message against the question and takes the addresses out of it. No address and no error: there is none.
-func parseAnswer(b []byte, id uint16, q dnsmessage.Question) (addrs []netip.Addr, truncated bool, err error) {
+func parseAnswer(b []byte, id uint16, q *dnsmessage.Question) (addrs []netip.Addr, truncated bool, err error) {
 	var p dnsmessage.Parser
 	h, err := p.Start(b)
 	if err != nil || h.ID != id || !h.Response {
 		return nil, false, errForeign
 	}
 	got, err := p.Question()
-	if err != nil || got.Type != q.Type || got.Class != q.Class || !sameName(got.Name, q.Name) {
+	if err != nil || got.Type != q.Type || got.Class != q.Class || !sameName(&got.Name, &q.Name) {
 		return nil, false, errForeign
 	}
 	if err := p.SkipAllQuestions(); err != nil {
@@ -322,18 +332,18 @@ func records(p *dnsmessage.Parser, class dnsmessage.Class) (all []record, err er
 }
 
 // collect follows the aliases of an answer (in whatever order they come) to the addresses at their end.
-func collect(p *dnsmessage.Parser, q dnsmessage.Question) ([]netip.Addr, error) {
+func collect(p *dnsmessage.Parser, q *dnsmessage.Question) ([]netip.Addr, error) {
 	all, err := records(p, q.Class)
 	if err != nil {
 		return nil, err
 	}
-	name := q.Name
+	name := &q.Name
 	for range lookupChain {
 		var addrs []netip.Addr
 		var alias *dnsmessage.Name
 		for i := range all {
 			switch r := &all[i]; {
-			case !sameName(r.name, name):
+			case !sameName(&r.name, name):
 			case r.addr.IsValid():
 				addrs = append(addrs, r.addr)
 			default:
@@ -343,10 +353,10 @@ func collect(p *dnsmessage.Parser, q dnsmessage.Question) ([]netip.Addr, error) 
 		if len(addrs) > 0 || alias == nil {
 			return addrs, nil
 		}
-		name = *alias
+		name = alias
 	}
 	return nil, errServer
 }
 
 // sameName compares as DNS does, without regard to the case of letters.
-func sameName(a, b dnsmessage.Name) bool { return lowerASCII(a.String()) == lowerASCII(b.String()) }
+func sameName(a, b *dnsmessage.Name) bool { return lowerASCII(a.String()) == lowerASCII(b.String()) }

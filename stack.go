@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -198,7 +197,7 @@ func (c *Config) check() error {
 // checkCongestion knows the empty name too: the default.
 func checkCongestion(name string) error {
 	if name != "" && !slices.Contains(cc.Names(), name) {
-		return during.Error("no congestion control is named "+strconv.Quote(name)+", but "+strings.Join(cc.Names(), ", "), syscall.ENOENT)
+		return during.Error(cc.Unknown(name).Error(), syscall.ENOENT)
 	}
 	return nil
 }
@@ -206,7 +205,7 @@ func checkCongestion(name string) error {
 func (s *Stack) addLoopback() error {
 	_, err := s.inner.AddInterface(stack.InterfaceConfig{
 		Name: "lo", Device: loop.New(loop.Options{}), Loopback: true,
-		Addrs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")},
+		Addrs: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 8), netip.PrefixFrom(netip.IPv6Loopback(), 128)},
 	})
 	return err
 }

@@ -11,6 +11,7 @@ import (
 
 // TCPListener takes TCP connections: a net.Listener.
 type TCPListener struct {
+	_      [0]func() // no ==: its code would be in every program
 	sock   *stack.Listener
 	stack  *Stack
 	name   string // of the network

@@ -18,6 +18,17 @@ const (
 // quarantined is how many released chunks a checking pool keeps, to see whether somebody still writes to them.
 const quarantined = 64
 
+// checker is what a Pool with Options.Check does beside. It is an interface so that a program whose pools all do without is not linked with
+// it: NewPool is inlined, and what makes a poolCheck with it.
+type checker interface {
+	taken(c *Chunk)                   // out of the pool
+	beforeRelease(c *Chunk)           // a reference is about to be given back
+	returned(c *Chunk)                // into the pool
+	publish(c *Chunk, begin, end int) // these bytes are shared from now on
+	unpublish(c *Chunk)               // nobody but one rope can see the chunk now
+	leaked() (where string)
+}
+
 // poolCheck is the part of a Pool that Options.Check adds.
 type poolCheck struct {
 	mu         sync.Mutex
@@ -74,15 +85,16 @@ func (k *chunkCheck) mustBePoison() {
 }
 
 // beforeRelease verifies all published bytes, and that there is a reference to release.
-func (k *chunkCheck) beforeRelease(c *Chunk) {
+func (p *poolCheck) beforeRelease(c *Chunk) {
 	if c.refs.Load() <= 0 {
-		panic("buffer: Release of a chunk that was released before; it was taken by\n" + k.caller())
+		panic("buffer: Release of a chunk that was released before; it was taken by\n" + c.check.caller())
 	}
-	k.verify()
+	c.check.verify()
 }
 
 // publish notes what the bytes in [begin, end) are: from now on they may not change.
-func (k *chunkCheck) publish(begin, end int) {
+func (p *poolCheck) publish(c *Chunk, begin, end int) {
+	k := c.check
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.shadow == nil {
@@ -111,8 +123,9 @@ func (k *chunkCheck) add(at Range) {
 	k.published = append(rest, at)
 }
 
-// unpublish forgets what was published: nobody but one rope can see the chunk now.
-func (k *chunkCheck) unpublish() {
+// unpublish forgets what was published.
+func (p *poolCheck) unpublish(c *Chunk) {
+	k := c.check
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, r := range k.published {
@@ -162,29 +175,34 @@ func (k *chunkCheck) caller() string {
 // have ended.
 func (p *Pool) Leaked() error {
 	chunks, capacity := p.Outstanding()
+	where := ""
 	if p.Checking() {
-		p.check.mu.Lock()
-		defer p.check.mu.Unlock()
-		for _, c := range p.check.quarantine {
-			if c != nil {
-				c.check.mustBePoison()
-			}
-		}
+		where = p.check.leaked()
 	}
 	if chunks == 0 {
 		return nil
 	}
-	var where strings.Builder
-	if p.Checking() {
-		shown := 0
-		for c := range p.check.out {
-			if shown++; shown > 3 {
-				break
-			}
-			where.WriteString("; one of " + strconv.Itoa(len(c.data)) + " bytes was taken by\n" + c.check.caller())
+	return errors.New("buffer: " + strconv.Itoa(chunks) + " chunks of " + strconv.FormatInt(capacity, 10) + " bytes in all were not released" + where)
+}
+
+// leaked verifies what was released last, and says where some of the chunks that are out were taken.
+func (p *poolCheck) leaked() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.quarantine {
+		if c != nil {
+			c.check.mustBePoison()
 		}
 	}
-	return errors.New("buffer: " + strconv.Itoa(chunks) + " chunks of " + strconv.FormatInt(capacity, 10) + " bytes in all were not released" + where.String())
+	var where strings.Builder
+	shown := 0
+	for c := range p.out {
+		if shown++; shown > 3 {
+			break
+		}
+		where.WriteString("; one of " + strconv.Itoa(len(c.data)) + " bytes was taken by\n" + c.check.caller())
+	}
+	return where.String()
 }
 
 func fill(b []byte, with byte) {

@@ -46,7 +46,7 @@ func (c *Chunk) Retain() {
 // the chunk is given out again.
 func (c *Chunk) Release() {
 	if c.check != nil {
-		c.check.beforeRelease(c)
+		c.pool.check.beforeRelease(c)
 	}
 	switch n := c.refs.Add(-1); {
 	case n == 0:

@@ -74,16 +74,16 @@ func (p *piece) claim() bool {
 	if !p.chunk.exclusive() {
 		return false
 	}
-	if k := p.chunk.check; k != nil {
-		k.unpublish()
+	if c := p.chunk; c.check != nil {
+		c.pool.check.unpublish(c)
 	}
 	return true
 }
 
 // publish notes that the piece's bytes are shared from now on.
 func (p *piece) publish() {
-	if k := p.chunk.check; k != nil {
-		k.publish(p.begin(), p.end())
+	if c := p.chunk; c.check != nil {
+		c.pool.check.publish(c, p.begin(), p.end())
 	}
 }
 

@@ -116,6 +116,7 @@ func (e *ecnState) clear(f ecnFlags)   { e.flags &^= f }
 
 // ecnState is what a connection keeps for ECN, as long as it asks for it or has agreed to it.
 type ecnState struct {
+	_ [0]func() // no ==: its code would be in every program
 	ecnAgreed
 	mode   ECNMode
 	asked  ECNFeedback // what our SYN asks for

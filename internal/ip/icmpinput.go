@@ -10,6 +10,7 @@ import (
 
 // Error is an ICMP error about a packet that we sent, plausible as far as ip can say: Src was ours.
 type Error struct {
+	_                [0]func()  // no ==: its code would be in every program
 	Src, Dst         netip.Addr // of the quoted packet: Src is local, Dst remote
 	SrcPort, DstPort uint16     // of a quoted echo request: SrcPort is the identifier, DstPort the sequence number
 	Protocol         wire.Protocol

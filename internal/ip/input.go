@@ -11,6 +11,7 @@ import (
 // inbound is one packet on its way in, and what has been found out about it: passed by pointer through the steps of input, which all run
 // before Input returns. It is then kept for another one, with the last judgement.
 type inbound struct {
+	_        [0]func() // no ==: its code would be in every program
 	now      sched.Time
 	t        *Table
 	ifc      *Interface

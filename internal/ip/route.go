@@ -5,8 +5,9 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
-	"sort"
 	"strconv"
+
+	"github.com/weirnet/weir/internal/order"
 )
 
 // routeSet finds the longest matching prefix: one sorted list of networks for each prefix length in use, the longest first. A look-up
@@ -126,8 +127,7 @@ func (t *Table) routeSet(is4 bool) *routeSet {
 // build sorts routes into the set: the longest prefix first, then by network, then lower metric, then those given before those implied.
 func (s *routeSet) build(routes []route) {
 	routes = slices.Clone(routes)
-	sort.SliceStable(routes, func(i, j int) bool { // not slices': its code for each type of element is 8 KB
-		a, b := &routes[i], &routes[j]
+	order.Stable(routes, func(a, b *route) bool {
 		return cmp.Or(b.bits-a.bits, compareKeys(a.net, b.net), cmp.Compare(a.metric, b.metric), compareBools(a.implied, b.implied)) < 0
 	})
 	*s = routeSet{routes: routes}

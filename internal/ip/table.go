@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strconv"
 
+	"github.com/weirnet/weir/internal/order"
 	"github.com/weirnet/weir/wire"
 )
 
@@ -72,7 +73,7 @@ type localAddr struct {
 // NewTable checks and builds a Table. The slices are not kept. Errors say which interface or route is wrong, and why.
 func NewTable(ifs []Interface, routes []Route) (*Table, error) {
 	t := &Table{ifs: slices.Clone(ifs), info: make([]ifaceInfo, len(ifs))}
-	sort.SliceStable(t.ifs, func(i, j int) bool { return t.ifs[i].Index < t.ifs[j].Index })
+	order.Stable(t.ifs, func(a, b *Interface) bool { return a.Index < b.Index })
 	for i := range t.ifs {
 		ifc := &t.ifs[i]
 		if err := checkInterface(ifc); err != nil {
@@ -87,7 +88,7 @@ func NewTable(ifs []Interface, routes []Route) (*Table, error) {
 		}
 	}
 	for _, set := range [][]localAddr{t.local, t.broadcasts, t.groups} {
-		sort.SliceStable(set, func(i, j int) bool { return compareKeys(set[i].addr, set[j].addr) < 0 })
+		order.Stable(set, func(a, b *localAddr) bool { return a.addr.less(b.addr) })
 	}
 	if err := t.addRoutes(routes); err != nil {
 		return nil, err

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/weirnet/weir/sched"
@@ -141,7 +140,16 @@ func New(name string, mss int) (Control, error) {
 		c.init(mss)
 		return c, nil
 	}
-	return nil, errors.New("congestion control " + strconv.Quote(name) + " is not known: use one of " + strings.Join(Names(), ", "))
+	return nil, Unknown(name)
+}
+
+// Unknown is the error that no control has that name; it names those that exist.
+func Unknown(name string) error {
+	s, sep := "no congestion control is named "+strconv.Quote(name)+": use one of ", ""
+	for _, known := range Names() {
+		s, sep = s+sep+known, ", "
+	}
+	return errors.New(s)
 }
 
 // Names lists the controls that New knows, the default first.

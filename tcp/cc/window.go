@@ -8,9 +8,10 @@ import (
 
 // window is what Reno and CUBIC have in common: the window itself, slow start, and what to restore if a congestion event was none.
 type window struct {
-	cwnd, ssthresh int   // bytes
-	mss            int   // bytes
-	part           int64 // of the next byte of growth in congestion avoidance: see grow
+	_              [0]func() // no ==: its code would be in every program
+	cwnd, ssthresh int       // bytes
+	mss            int       // bytes
+	part           int64     // of the next byte of growth in congestion avoidance: see grow
 	recovering     bool
 	started        bool // something was acknowledged, or lost: SetMSS no longer sets the initial window
 	synLost        bool

@@ -40,6 +40,7 @@ const closed = 1 << 62
 // Close waits for that chain to end, is dropped and the chain goes on to its end (a sync.RWMutex would hold it up for ever), and two
 // ports whose deliveries nest in one another may close at once.
 type Port struct {
+	_     [0]func() // no ==: its code would be in every program
 	sink  atomic.Pointer[link.Sink]
 	state atomic.Int64
 
