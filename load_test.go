@@ -64,6 +64,32 @@ type loadWorld struct {
 	moved    atomic.Int64 // bytes of streams that were read
 	churned  atomic.Int64 // connections that came and went
 	echoed   atomic.Int64 // datagrams that came back
+	progress sync.Cond    // one of the above has changed
+}
+
+// count adds to one of the counters, and tells who waits.
+func (w *loadWorld) count(c *atomic.Int64, n int) {
+	w.progress.L.Lock()
+	c.Add(int64(n))
+	w.progress.L.Unlock()
+	w.progress.Broadcast()
+}
+
+// until waits for a condition on the counters, or for an end of the round.
+func (w *loadWorld) until(met func() bool) {
+	w.progress.L.Lock()
+	defer w.progress.L.Unlock()
+	for !met() && !w.stopping.Load() {
+		w.progress.Wait()
+	}
+}
+
+// stop ends the round.
+func (w *loadWorld) stop() {
+	w.progress.L.Lock()
+	w.stopping.Store(true)
+	w.progress.L.Unlock()
+	w.progress.Broadcast()
 }
 
 // Of a round, beside its bytes of streams.
@@ -73,7 +99,7 @@ const (
 )
 
 func loadRound(t *testing.T, da, db link.Device, much int64) {
-	w := &loadWorld{t: t}
+	w := &loadWorld{t: t, progress: sync.Cond{L: new(sync.Mutex)}}
 	var pools [2]*buffer.Pool
 	for i, s := range []**weir.Stack{&w.a, &w.b} {
 		pools[i] = buffer.NewPool(buffer.Options{Check: true})
@@ -86,13 +112,10 @@ func loadRound(t *testing.T, da, db link.Device, much int64) {
 	w.churn(netip.AddrPortFrom(addrB4, 7))
 	w.datagrams(netip.AddrPortFrom(addrB4, 7))
 	w.datagrams(netip.AddrPortFrom(addrB6, 7))
-	for w.moved.Load() < much || w.churned.Load() < loadChurn || w.echoed.Load() < loadEcho {
-		if t.Failed() {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
-	w.stopping.Store(true)
+	w.until(func() bool {
+		return w.moved.Load() >= much && w.churned.Load() >= loadChurn && w.echoed.Load() >= loadEcho
+	})
+	w.stop()
 	w.all.Go(func() { w.a.Close() })
 	w.all.Go(func() { w.b.Close() })
 	w.all.Wait()
@@ -107,6 +130,7 @@ func loadRound(t *testing.T, da, db link.Device, much int64) {
 func (w *loadWorld) failed(what string, err error) bool {
 	if err != nil && !w.stopping.Load() {
 		w.t.Errorf("%s: %v", what, err)
+		w.stop()
 	}
 	return err != nil
 }
@@ -148,7 +172,7 @@ func (e *endless) Write(p []byte) (int, error) {
 		n += len(want)
 		e.off += len(want)
 	}
-	e.w.moved.Add(int64(len(p)))
+	e.w.count(&e.w.moved, len(p))
 	return len(p), nil
 }
 
@@ -214,7 +238,7 @@ func (w *loadWorld) visit(to netip.AddrPort, n int) {
 	}
 	defer func() {
 		_ = c.Close()
-		w.churned.Add(1)
+		w.count(&w.churned, 1)
 	}()
 	b := loadBytes()[:1+n*977%20000]
 	if _, err := c.Write(b); w.failed("write a request", err) {
@@ -290,9 +314,7 @@ func (w *loadWorld) askInBatches(c *weir.UDPConn) {
 
 // leave leaves something of the machine to the streams after n datagrams: for one there are 16 KiB of theirs.
 func (w *loadWorld) leave(n int) {
-	for int64(n) > 50+w.moved.Load()>>14 && !w.stopping.Load() {
-		time.Sleep(time.Millisecond)
-	}
+	w.until(func() bool { return int64(n) <= 50+w.moved.Load()>>14 })
 }
 
 func (w *loadWorld) echo(c *weir.UDPConn) {
@@ -343,6 +365,6 @@ func (w *loadWorld) answers(c *weir.UDPConn) {
 		if !bytes.Equal(b[2:n], loadBytes()[at:][:n-2]) {
 			w.t.Errorf("a datagram of %d bytes has other bytes than were sent", n)
 		}
-		w.echoed.Add(1)
+		w.count(&w.echoed, 1)
 	}
 }

@@ -4,6 +4,7 @@
 //	bench render [-docs DIR] FILE.json                                     the table and the plots of an earlier run
 //	bench run [-work W] [-peer P,…] [-mtu N] …                             one work, for a closer look
 //	bench list                                                             works, tests and set-ups
+//	bench scale [-private NS]                                              a model: how many cores share what they share (docs/scale.md)
 //
 // Absolute figures of a busy machine mean little: the ratios of one run are what counts. Each measurement is a process of its own, and
 // both ends are in it; where the kernel takes part, in a user and network namespace of its own, so that nobody need be root.
@@ -27,7 +28,7 @@ func main() {
 	}
 }
 
-var commands = map[string]func(args []string) error{"all": all, "render": render, "run": run, "list": list, "child": childCommand}
+var commands = map[string]func(args []string) error{"all": all, "render": render, "run": run, "list": list, "scale": contention, "child": childCommand}
 
 func command(args []string) error {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
@@ -35,7 +36,7 @@ func command(args []string) error {
 	}
 	c, ok := commands[args[0]]
 	if !ok {
-		return fmt.Errorf("no command %q: it is all, render, run or list", args[0])
+		return fmt.Errorf("no command %q: it is all, render, run, list or scale", args[0])
 	}
 	return c(args[1:])
 }
@@ -57,7 +58,7 @@ func all(args []string) error {
 	length := f.Duration("time", 0, "length of a run; 0: half a second, with -quick 60 ms; lossy, conns and timers have lengths of their own")
 	many := f.Int("conns", 0, "connections of the work million; 0: 1,000,000, with -quick 20,000")
 	file := f.String("o", "bench.json", "the file of results")
-	docs := f.String("docs", "", "directory for performance-table.md and plots/; empty: the table on standard output, no plots")
+	docs := f.String("docs", "", "directory of performance.md, whose table is replaced, and plots/; empty: the table on standard output, no plots")
 	if err := parse(f, args); err != nil {
 		return err
 	}
@@ -134,7 +135,7 @@ func names(known []test) (all []string) {
 // render makes the table and plots of a file anew.
 func render(args []string) error {
 	f := flag.NewFlagSet("bench render", flag.ContinueOnError)
-	docs := f.String("docs", "", "directory for performance-table.md and plots/; empty: the table on standard output, no plots")
+	docs := f.String("docs", "", "directory of performance.md, whose table is replaced, and plots/; empty: the table on standard output, no plots")
 	if err := f.Parse(args); err != nil {
 		return err
 	}

@@ -34,13 +34,14 @@ const patience = 3 * time.Minute
 // million has o.Conns established connections, both ends in this process, each of which echoes a byte once; then it closes them all.
 func million(s setup, o options) (sample, error) {
 	debug.SetMemoryLimit(memoryLimit(o.Conns))
+	routines := runtime.NumGoroutine()
 	opener, err := openWeir(o)
 	if err != nil {
 		return sample{}, err
 	}
 	w := opener.(*weirWorld)
 	m := &crowd{w: w, held: make([]*weir.TCPConn, 0, 2*o.Conns), more: map[string]float64{}}
-	before, routines := settledHeap(), runtime.NumGoroutine()
+	before := settledHeap()
 	for _, step := range []struct {
 		name string
 		do   func(conns int) error
@@ -63,9 +64,12 @@ func million(s setup, o options) (sample, error) {
 	}
 	m.more[peakRSS] = float64(procField("/proc/self/status", "VmHWM:")) * 1024 / 1e9
 	m.close()
-	m.awaitNothing(routines)
+	m.awaitNothing()
 	empty := settledHeap()
 	m.more[leftHeap] = (float64(empty.HeapAlloc) - float64(before.HeapAlloc)) / float64(2*o.Conns)
+	w.a.Close()
+	w.b.Close()
+	m.more[leftRoutines] = float64(runtime.NumGoroutine() - routines)
 	return sample{Value: rss, More: m.more, Note: m.note(o.Conns)}, nil
 }
 
@@ -110,13 +114,12 @@ func (m *crowd) close() {
 	}
 }
 
-// awaitNothing waits until there are as few goroutines as before and no flow, and says what is left.
-func (m *crowd) awaitNothing(routines int) {
+// awaitNothing waits until there is no flow, and says what is left.
+func (m *crowd) awaitNothing() {
 	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 		flows := m.w.a.Stats().Flows + m.w.b.Stats().Flows
-		more := runtime.NumGoroutine() - routines
-		if (flows == 0 && more <= 2) || time.Since(start) > patience {
-			m.more[leftFlows], m.more[leftRoutines] = float64(flows), float64(more)
+		if flows == 0 || time.Since(start) > patience {
+			m.more[leftFlows] = float64(flows)
 			return
 		}
 	}

@@ -79,7 +79,7 @@ func TestCommandLine(t *testing.T) {
 		"run -work crr -clients 0": "must be at least 1",
 		"render":                   "one file",
 		"render nowhere.json":      "no such file",
-		"walk":                     "all, render, run or list",
+		"walk":                     "all, render, run, list or scale",
 	} {
 		if err := command(strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("bench %s: %v, want it to say %q", args, err, want)
@@ -129,4 +129,18 @@ func hasPeer(t test, peer string) bool {
 		}
 	}
 	return false
+}
+
+// The table of a page is replaced, and nothing else of it.
+func TestBetween(t *testing.T) {
+	page := "above\n" + tableBegin + "old\n" + tableEnd + "below\n"
+	got, ok := between([]byte(page), tableBegin, tableEnd, []byte("new\n"))
+	if want := "above\n" + tableBegin + "new\n" + tableEnd + "below\n"; !ok || string(got) != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for _, page := range []string{"", tableBegin, tableEnd, tableEnd + tableBegin} {
+		if got, ok := between([]byte(page), tableBegin, tableEnd, nil); ok {
+			t.Errorf("%q became %q", page, got)
+		}
+	}
 }

@@ -234,7 +234,7 @@ func millionTests(c scale) []test {
 			{title: "… segments of a round trip: late acknowledgments are their own", key: perTripSegments},
 			{title: "… heap per end, after the echo", key: heapEnd, unit: "bytes", lower: true},
 			{title: "… flows left when all are closed", key: leftFlows, lower: true, asks: []ask{{times: 0}}},
-			{title: "… goroutines left", key: leftRoutines, lower: true, asks: []ask{{times: 2}}},
+			{title: "… goroutines left when the stacks are closed, too", key: leftRoutines, lower: true, asks: []ask{{times: 0}}},
 			{title: "… heap left, for each end there was", key: leftHeap, unit: "bytes", lower: true, asks: []ask{{times: 8}}},
 		}}}
 }
@@ -248,10 +248,10 @@ func binaryTests() []test {
 }
 
 func lossyTests(c scale) (all []test) {
-	for _, percent := range []float64{0, .1, 1} {
-		all = append(all, test{id: fmt.Sprintf("lossy/%g", percent), work: "lossy", options: options{Loss: percent / 100, Time: c.LossyTime}, atOnce: true,
+	for _, l := range []struct{ percent, share float64 }{{0, .93}, {.1, .93}, {1, .85}} {
+		all = append(all, test{id: fmt.Sprintf("lossy/%g", l.percent), work: "lossy", options: options{Loss: l.percent / 100, Time: c.LossyTime}, atOnce: true,
 			entries: []entry{{setup: "weir/emul"}, {setup: "weir/sim", alone: true}, {setup: "kernel/emul"}},
-			rows:    []row{{title: fmt.Sprintf("100 Mbit/s, 20 ms, %g %% loss, BBR", percent), unit: "of the link", asks: []ask{{times: 1, peer: "kernel/emul"}}}}})
+			rows:    []row{{title: fmt.Sprintf("100 Mbit/s, 20 ms, %g %% loss, BBR", l.percent), unit: "of the link", asks: []ask{{times: l.share}}}}})
 	}
 	return all
 }

@@ -21,7 +21,7 @@ type Timers struct {
 	timer Timer
 
 	mu      sync.Mutex
-	idle    sync.Cond // signalled when running ends
+	idle    chan struct{} // made by Stop for running to close when it ends
 	wheel   Wheel
 	wake    Time // for when timer is set; Never: not set
 	running bool
@@ -31,7 +31,6 @@ type Timers struct {
 // NewTimers returns timers without a node. They need a Stop if any node is armed at the end.
 func NewTimers(c Clock) *Timers {
 	t := &Timers{clock: c, wake: Never}
-	t.idle.L = &t.mu
 	t.timer = c.NewTimer(t.run)
 	return t
 }
@@ -75,15 +74,18 @@ func (t *Timers) Len() int {
 // Nothing is called after it.
 func (t *Timers) Stop() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.stopped = true
 	t.timer.Stop()
-	if t.running && insideExpiry() {
+	if !t.running || insideExpiry() {
+		t.mu.Unlock()
 		return
 	}
-	for t.running {
-		t.idle.Wait()
+	if t.idle == nil {
+		t.idle = make(chan struct{})
 	}
+	idle := t.idle
+	t.mu.Unlock()
+	<-idle
 }
 
 // sleep sets the clock timer to at, if that is earlier than it is set for.
@@ -112,7 +114,9 @@ func (t *Timers) run() {
 		t.expire(n.Owner, now)
 	}
 	t.running = false
-	t.idle.Broadcast()
+	if t.idle != nil {
+		close(t.idle) // the last run: Stop was called
+	}
 	if !t.stopped {
 		t.wake = Never
 		t.sleep(t.wheel.bound())

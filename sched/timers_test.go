@@ -242,7 +242,7 @@ func TestTimersRealClockNeverEarly(t *testing.T) {
 func TestTimersConcurrent(t *testing.T) {
 	timers := NewTimers(Real())
 	clock := timers.clock
-	var early, calls atomic.Int64
+	var early atomic.Int64
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {
@@ -250,7 +250,6 @@ func TestTimersConcurrent(t *testing.T) {
 			var at [16]atomic.Int64 // the earliest instant that may still be meant
 			for i := range alarms {
 				alarms[i] = newAlarm(func(now Time) {
-					calls.Add(1)
 					if int64(now) < at[i].Load() {
 						early.Add(1)
 					}
@@ -273,9 +272,19 @@ func TestTimersConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	last := make(chan struct{}) // on a busy machine the timers' goroutine may not have had its turn before
+	due := clock.Now().Add(300 * time.Microsecond)
+	end := newAlarm(func(now Time) {
+		if now < due {
+			early.Add(1)
+		}
+		close(last)
+	})
+	timers.Arm(&end.node, due)
+	<-last
 	timers.Stop()
-	if early.Load() != 0 || calls.Load() == 0 {
-		t.Errorf("%d calls, %d before their time", calls.Load(), early.Load())
+	if early.Load() != 0 {
+		t.Errorf("%d calls before their time", early.Load())
 	}
 	if n := timers.Len(); n != 0 {
 		t.Errorf("%d still armed", n)

@@ -216,14 +216,19 @@ func (h *handshake) inherit() bool {
 	if h.listener == nil {
 		return false
 	}
-	heir := h.listener.heir(&h.key)
-	if heir == nil {
-		return false
+	for {
+		heir := h.listener.heir(&h.key)
+		if heir == nil {
+			return false
+		}
+		heir.opening.Add(1)
+		if !heir.closed.Load() {
+			h.listener.leave()
+			h.listener = heir
+			return true
+		}
+		heir.leave() // it was closed meanwhile, and is no heir any more
 	}
-	h.listener.leave()
-	heir.opening.Add(1)
-	h.listener = heir
-	return true
 }
 
 // accept makes a connection of it, which takes the place of the record in slot i; the shard is locked, and is unlocked.

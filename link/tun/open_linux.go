@@ -61,7 +61,8 @@ func FromFile(f *os.File, o Options) (*Device, error) { return FromFiles([]*os.F
 // OpenFiles, or by any program that sets IFF_TUN, IFF_NO_PI, IFF_VNET_HDR if super-segments are to cross, and IFF_MULTI_QUEUE for several.
 // The interface is its maker's: FromFiles configures nothing on it. Options.MTU says what its MTU is; 0 means to ask, which can be done if
 // it lies in this namespace, and is 1500 otherwise. The device has copies of the descriptors, in non-blocking mode (which copies share): the
-// files stay the caller's to close.
+// files stay the caller's to close. They must stay non-blocking while the device is open, for it reads by raw system calls, of which the Go
+// scheduler does not know: one that waits holds up the whole program. os.File.Fd makes a file blocking again; os.File.SyscallConn does not.
 func FromFiles(files []*os.File, o Options) (*Device, error) {
 	if len(files) == 0 || o.Queues > 1 && o.Queues != len(files) {
 		err := fmt.Errorf("%d files for Options.Queues of %d", len(files), o.Queues)

@@ -44,8 +44,9 @@ type Port struct {
 	sink  atomic.Pointer[link.Sink]
 	state atomic.Int64
 
-	mu   sync.Mutex // for idle alone
-	idle sync.Cond  // signalled when the last call has left a closed port
+	mu   sync.Mutex    // over the two below
+	idle chan struct{} // made by Close
+	left bool          // idle is closed: the last call has left
 }
 
 // Attach sets the sink: link.ErrAttached if there is one, link.ErrClosed after Close.
@@ -75,9 +76,17 @@ func (p *Port) Enter() *link.Sink {
 // Exit ends what Enter began.
 func (p *Port) Exit() {
 	if p.state.Add(-1) == closed {
-		p.mu.Lock()
-		p.idle.Broadcast()
-		p.mu.Unlock()
+		p.leave()
+	}
+}
+
+// leave tells who closes the port that nobody is inside any more.
+func (p *Port) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.idle != nil && !p.left {
+		p.left = true
+		close(p.idle)
 	}
 }
 
@@ -89,11 +98,14 @@ func (p *Port) Closed() bool { return p.state.Load()&closed != 0 }
 func (p *Port) Close() {
 	p.state.Or(closed)
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.idle.L = &p.mu
-	for p.state.Load() != closed {
-		p.idle.Wait()
+	if p.idle == nil {
+		p.idle = make(chan struct{})
 	}
+	p.mu.Unlock()
+	if p.state.Load() == closed {
+		p.leave()
+	}
+	<-p.idle
 }
 
 // Transfer delivers those of batch that fit to s, which Enter returned, and releases the others. It returns how many it delivered.
