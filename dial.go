@@ -121,8 +121,8 @@ func (d *Dialer) bound(network string, remote netip.AddrPort, b *stack.Bound, o 
 	if err != nil {
 		return to, err
 	}
-	*o, err = options(d.Control, SockOpts{Network: protoOf(network), Local: d.Local, Remote: remote})
-	if err != nil {
+	o.Network, o.Local, o.Remote = protoOf(network), d.Local, remote
+	if err := o.settle(d.Control); err != nil {
 		return to, err
 	}
 	b.Local, b.Iface = local, cmp.Or(bound, iface)

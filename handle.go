@@ -91,7 +91,8 @@ func (s *Stack) HandleTCP(handler func(*TCPRequest)) {
 // Context) or the peer gives up, and with that of ctx, which then sends a RST.
 func (r *TCPRequest) Accept(ctx context.Context) (*TCPConn, error) {
 	c := r.stack.newTCPConn("tcp")
-	o, _ := options(nil, SockOpts{}) // without Control there is no error
+	var o SockOpts
+	_ = o.settle(nil) // without Control there is no error
 	err := net.ErrClosed
 	if r.stack.ctx.Err() == nil { // the end of Context is the end, though the socket layer may not have heard of Close yet
 		err = r.inner.Accept(&c.sock, o.tcp())

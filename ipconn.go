@@ -51,7 +51,8 @@ func (l *ListenConfig) listenIP(name string, n network, addr netip.Addr) (*IPCon
 	fail := func(err error) (*IPConn, error) {
 		return nil, &net.OpError{Op: "listen", Net: name, Addr: ipAddr(addr), Err: wrap("bind", err)}
 	}
-	lo, local, _, err := l.options("ip", netip.AddrPortFrom(addr, 0))
+	var lo stack.ListenOptions
+	local, err := l.options("ip", netip.AddrPortFrom(addr, 0), &lo, &SockOpts{})
 	if err != nil {
 		return fail(err)
 	}

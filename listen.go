@@ -117,25 +117,28 @@ func wildcard(name string, addr netip.Addr) (stack.Family, netip.Addr) {
 }
 
 // options are those that the socket itself and those that its connections get.
-func (l *ListenConfig) options(network string, addr netip.AddrPort) (stack.ListenOptions, netip.AddrPort, SockOpts, error) {
+func (l *ListenConfig) options(network string, addr netip.AddrPort, lo *stack.ListenOptions, o *SockOpts) (at netip.AddrPort, err error) {
 	local, iface, err := l.Stack.target(addr, l.Interface)
 	if err != nil {
-		return stack.ListenOptions{}, local, SockOpts{}, err
+		return local, err
 	}
-	proto := protoOf(network)
-	o, err := options(l.Control, SockOpts{Network: proto, Local: addr, Transparent: l.Transparent, ReuseAddr: proto == "tcp"})
+	o.Network, o.Local, o.Transparent = protoOf(network), addr, l.Transparent
+	o.ReuseAddr = o.Network == "tcp"
+	err = o.settle(l.Control)
 	family, all := wildcard(network, local.Addr())
-	return stack.ListenOptions{
-		Family: family, Iface: iface, Transparent: o.Transparent, ReuseAddr: o.ReuseAddr, ReusePort: o.ReusePort,
-		Traffic: o.traffic(), Keys: o.Keys, Trace: o.Trace,
-	}, netip.AddrPortFrom(all, local.Port()), o, err
+	lo.Family, lo.Iface = family, iface
+	lo.Transparent, lo.ReuseAddr, lo.ReusePort = o.Transparent, o.ReuseAddr, o.ReusePort
+	lo.Traffic, lo.Keys, lo.Trace = o.traffic(), o.Keys, o.Trace
+	return netip.AddrPortFrom(all, local.Port()), err
 }
 
 func (l *ListenConfig) listenTCP(network string, addr netip.AddrPort) (*TCPListener, error) {
 	fail := func(err error) (*TCPListener, error) {
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: tcpAddr(addr), Err: wrap("bind", err)}
 	}
-	lo, addr, o, err := l.options(network, addr)
+	var lo stack.ListenOptions
+	var o SockOpts
+	addr, err := l.options(network, addr, &lo, &o)
 	if err != nil {
 		return fail(err)
 	}
@@ -154,7 +157,9 @@ func (l *ListenConfig) listenUDP(network string, addr netip.AddrPort) (*UDPConn,
 	fail := func(err error) (*UDPConn, error) {
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: udpAddr(addr), Err: wrap("bind", err)}
 	}
-	lo, addr, o, err := l.options(network, addr)
+	var lo stack.ListenOptions
+	var o SockOpts
+	addr, err := l.options(network, addr, &lo, &o)
 	if err != nil {
 		return fail(err)
 	}

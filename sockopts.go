@@ -110,26 +110,27 @@ type TCPKeys = tcp.Keys
 // auth.DeleteAO, and auth.DeleteIDs.
 type TCPKeyChange = tcp.KeyChange
 
-// options are a socket's before Control and after.
-func options(control func(*SockOpts) error, o SockOpts) (SockOpts, error) {
+// settle sets the defaults and lets control change them.
+func (o *SockOpts) settle(control func(*SockOpts) error) error {
 	o.NoDelay = true
 	o.KeepAlive.Enable = true
 	if control == nil {
-		return o, nil
+		return nil
 	}
-	set := o // what control is given is on the heap
+	set := *o // what control is given is on the heap
 	if err := control(&set); err != nil {
-		return set, err
+		return err
 	}
-	if set.FlowLabel < NoFlowLabel || set.FlowLabel > 1<<20-1 {
-		return set, syscall.EINVAL
+	*o = set
+	if o.FlowLabel < NoFlowLabel || o.FlowLabel > 1<<20-1 {
+		return syscall.EINVAL
 	}
-	if set.Keys != nil {
-		if err := set.Keys.Check(); err != nil {
-			return set, err
+	if o.Keys != nil {
+		if err := o.Keys.Check(); err != nil {
+			return err
 		}
 	}
-	return set, checkCongestion(set.Congestion)
+	return checkCongestion(o.Congestion)
 }
 
 // tcp is what a connection starts with.
