@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"image/color"
@@ -35,7 +36,7 @@ var figures = []figureSpec{
 	{"throughput", "Throughput of one stream by packet size, no offload", "packet size, bytes", "GB/s", true, pointsOf("size", 1)},
 	{"latency", "1-byte round trips in process: how long they take", "share of round trips that are slower, %", "µs", true, latencyCurves},
 	{"memory", "Memory of an idle connection: heap, and with kernel/lo what the kernel holds", "connections", "bytes per end", true, pointsOf("memory", 1)},
-	{"connections", "Processor time over connections that take turns: of a segment, and of a round trip", "connections", "µs", true, costCurves},
+	{"connections", "Processor time, connections taking turns: of a segment, of a round trip", "connections", "µs", true, costCurves},
 	{"timers", "Processor time of a round trip, or of moving a deadline, beside running timers", "timers", "ns", true, pointsOf("timers", 1e3)},
 }
 
@@ -53,6 +54,9 @@ func pointsOf(name string, factor float64) func(r *results, known []test) []curv
 					all = extend(all, e.name(), plotter.XY{X: at(t, e), Y: y})
 				}
 			}
+		}
+		for _, c := range all { // tests are in no order of theirs
+			slices.SortFunc(c.points, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })
 		}
 		return all
 	}
@@ -236,7 +240,7 @@ func addCurve(p *plot.Plot, c curve) error {
 func widen(p *plot.Plot) {
 	span := math.Log10(p.Y.Max / p.Y.Min)
 	p.Y.Min /= 1.2
-	p.Y.Max *= math.Pow(10, max(.5, .45*span))
+	p.Y.Max *= math.Pow(10, max(.5, .6*span))
 }
 
 // decades marks 1, 2 and 5 times each power of ten, or the powers alone if there are many, in plain figures.

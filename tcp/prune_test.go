@@ -17,7 +17,6 @@ type pressed struct {
 	begin  Seq
 	stream []byte // all that was offered
 	got    bytes.Buffer
-	reply  Segment // the last
 }
 
 // newPressed offers a large window, as one that was tuned is.

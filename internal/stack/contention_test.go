@@ -25,6 +25,7 @@ func BenchmarkContention(b *testing.B) {
 	buffers := buffer.NewPool(buffer.Options{})
 	packets := packet.NewPool(buffers)
 	var conn [8]sync.Mutex
+	turns := 0                        // under conn[0]
 	apart := make([]sync.Mutex, 8*16) // each of a goroutine's own line
 	var q txQueue
 	key := func(g int) flowKey {
@@ -50,8 +51,8 @@ func BenchmarkContention(b *testing.B) {
 			b.Cleanup(func() { s.timers.Cancel(n) })
 			return func() { s.timers.Arm(n, at) }
 		}},
-		{"connection's lock, each its own", func(g int) func() { m := &apart[16*g]; return func() { m.Lock(); m.Unlock() } }},
-		{"connection's lock, all the same", func(int) func() { m := &conn[0]; return func() { m.Lock(); m.Unlock() } }},
+		{"connection's lock, each its own", func(g int) func() { m, n := &apart[16*g], 0; return func() { m.Lock(); n++; m.Unlock() } }},
+		{"connection's lock, all the same", func(int) func() { m := &conn[0]; return func() { m.Lock(); turns++; m.Unlock() } }},
 		{"packet into the transmit queue and out", func(int) func() {
 			p := packets.Get()
 			return func() {

@@ -150,17 +150,6 @@ func (d *datagrams) next() {
 	d.n--
 }
 
-// pop drops the first record with its payload, and returns how many datagrams that were.
-func (d *datagrams) pop() (segs int) {
-	g := d.first()
-	segs = g.segs()
-	if !g.held {
-		d.data.TrimFront(int(g.size))
-	}
-	d.next()
-	return segs
-}
-
 // uncharge gives back what is charged for what is no longer there.
 func (d *datagrams) uncharge() {
 	held := d.held()
