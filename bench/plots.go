@@ -35,9 +35,9 @@ type curve struct {
 var figures = []figureSpec{
 	{"throughput", "Throughput of one stream by packet size, no offload", "packet size, bytes", "GB/s", true, pointsOf("size", 1)},
 	{"latency", "1-byte round trips in process: how long they take", "share of round trips that are slower, %", "µs", true, latencyCurves},
-	{"memory", "Memory of an idle connection: heap, and with kernel/lo what the kernel holds", "connections", "bytes per end", true, pointsOf("memory", 1)},
+	{"memory", "Memory of an idle connection; kernel/lo: in the kernel, too", "connections", "bytes per end", true, pointsOf("memory", 1)},
 	{"connections", "Processor time, connections taking turns: of a segment, of a round trip", "connections", "µs", true, costCurves},
-	{"timers", "Processor time of a round trip, or of moving a deadline, beside running timers", "timers", "ns", true, pointsOf("timers", 1e3)},
+	{"timers", "Beside running timers: a round trip, and a deadline that moves", "timers", "ns", true, pointsOf("timers", 1e3)},
 }
 
 // pointsOf is a curve for each entry of the tests of a plot: the medians, times a factor.
