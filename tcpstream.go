@@ -53,7 +53,8 @@ func (c *TCPConn) SetQuickAck(on bool) error {
 }
 
 // SetNotSentLowat makes Write wait while so many bytes have been written and not yet sent for the first time (TCP_NOTSENT_LOWAT), so that a
-// program can decide late what to send, and nothing it has written is old. 0: as Config.NotSentLowat says.
+// program can decide late what to send, and nothing it has written is old. Who is below the mark may fill a segment, however low the mark is. 0: as
+// Config.NotSentLowat says.
 func (c *TCPConn) SetNotSentLowat(bytes int) error { return c.set(c.sock.SetNotSentLowat(bytes)) }
 
 // SetReadLowat makes Read wait until so many bytes have come (SO_RCVLOWAT), or as many as it has room for if that is less, or until no more
